@@ -1,0 +1,214 @@
+"""The messages that cross the socket between the portal and netctl, as frozen structs.
+
+They hold no behaviour and must not know the kernel, SQL or HTTP.
+
+Units are in the names: ``*_kbit`` is kilobit (1000 bit) per second, ``*_bytes`` is bytes of layer 3,
+``*_boot_s`` is seconds of CLOCK_BOOTTIME, which both sides of the socket share and which no clock change moves.
+Up and down are seen from the user. ``None`` means no limit; 0 never does.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+Mac = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")]
+Ipv4 = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")]
+Ip = Annotated[str, Meta(min_length=2, max_length=45, pattern=r"^[0-9a-f:.]+$")]
+Kbit = Annotated[int, Meta(ge=8, le=100_000_000)]
+GrantId = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
+BootSeconds = Annotated[float, Meta(ge=0)]
+
+
+class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of every struct on the socket: immutable, keyword-only, unknown fields refused."""
+
+
+class Grant(Message):
+    """One device may pass, at these rates, until then.
+
+    ``id`` names the counters of this grant: netctl keeps it in the kernel beside the members' counters (skbmark), so that
+    bytes are told apart after either side restarts. A new id for the same MAC means new counters from 0.
+    ``ipv4`` is the address the device logged in from (None: it has none); its IPv6 addresses are learned by netctl.
+    """
+
+    id: GrantId
+    mac: Mac
+    ipv4: Ipv4 | None
+    down_kbit: Kbit | None
+    up_kbit: Kbit | None
+    guaranteed_kbit: Kbit = 64
+    deadline_boot_s: BootSeconds | None
+
+
+class DesiredState(Message):
+    """All grants at once. ``generation`` grows by at least 1 with each change within one ``epoch``.
+
+    ``epoch`` names the database that the generations are counted in; a restored or new database has a new one.
+    """
+
+    epoch: Annotated[str, Meta(min_length=8, max_length=64)]
+    generation: Annotated[int, Meta(ge=0)]
+    grants: Annotated[tuple[Grant, ...], Meta(max_length=8192)]
+
+
+# --- requests -------------------------------------------------------------------------------------------------------
+
+
+class Apply(Message, tag="apply"):
+    """Make the kernel like this state. Write access. Answer: Applied."""
+
+    state: DesiredState
+
+
+class Plan(Message, tag="plan"):
+    """Say what Apply would do, and do nothing. Answer: Planned."""
+
+    state: DesiredState
+
+
+class Whois(Message, tag="whois"):
+    """Which MAC does the kernel's neighbour table give for this LAN address? Answer: Neighbour."""
+
+    ip: Ip
+
+
+class ReadUsage(Message, tag="usage"):
+    """The byte counters, of one grant or (None) of all. Answer: Usage."""
+
+    grant: GrantId | None = None
+
+
+class ReadStatus(Message, tag="status"):
+    """How netctl is. Answer: Status."""
+
+
+class Dump(Message, tag="dump"):
+    """Everything that netctl finds of its own in the kernel, as stable text lines. Answer: Dumped."""
+
+
+Request = Apply | Plan | Whois | ReadUsage | ReadStatus | Dump
+
+# --- replies --------------------------------------------------------------------------------------------------------
+
+
+class Applied(Message, tag="applied"):
+    """``generation`` is in force in the kernel (it may be newer than the one asked for); ``ops`` changes were made."""
+
+    generation: int
+    ops: int
+
+
+class Planned(Message, tag="planned"):
+    """The operations, one stable line each, in the order in which Apply would do them."""
+
+    ops: tuple[str, ...]
+
+
+class Neighbour(Message, tag="neighbour"):
+    """``mac`` is None where the kernel knows no valid neighbour for ``ip`` on the LAN."""
+
+    ip: Ip
+    mac: Mac | None
+
+
+class Counter(Message):
+    """Bytes and packets of one address of one grant since the grant's counters began.
+
+    ``(boot_id, grant, ip)`` names the counter. Within that name it grows; netctl restores it when it re-adds a member. Only
+    if netctl lost its memory may it go down: then the reader counts the new value from 0. Counters of members that were
+    removed stay in the reply for a while, so that a poll after a logout still finds the last bytes.
+    """
+
+    grant: GrantId
+    ip: Ip
+    up_bytes: int
+    down_bytes: int
+    up_packets: int
+    down_packets: int
+
+
+class Usage(Message, tag="usage_is"):
+    boot_id: str
+    counters: tuple[Counter, ...]
+
+
+class Feature(Message):
+    """One thing that this kernel has or lacks, found by trying it: ``detail`` says what follows from a lack."""
+
+    name: str
+    present: bool
+    required: bool
+    detail: str
+
+
+class Status(Message, tag="status_is"):
+    """``drift`` counts differences between desired and kernel state found by the last tick, before it mended them."""
+
+    version: str
+    boot_id: str
+    epoch: str | None
+    generation: int
+    grants: int
+    members: int
+    drift: int
+    drift_total: int
+    last_apply_ms: float
+    uptime_s: float
+    lan_interface: str
+    uplink_interface: str
+    lan_prefixes: tuple[str, ...]
+    features: tuple[Feature, ...]
+    problem: str | None = None
+
+
+class Dumped(Message, tag="dumped"):
+    lines: tuple[str, ...]
+
+
+class Failure(Message, tag="failure"):
+    """The request was not carried out. Codes stand in netctl.api.errors."""
+
+    code: str
+    message: str
+    hint: str
+
+
+Reply = Applied | Planned | Neighbour | Usage | Status | Dumped | Failure
+
+# --- configuration --------------------------------------------------------------------------------------------------
+
+Interface = Annotated[str, Meta(min_length=1, max_length=15, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class GatewayConfig(Message):
+    """All that netctl is told at start, as a JSON file that `gerbang` writes from site.toml.
+
+    ``lan_address`` is the gateway's own address with its prefix length, ``10.77.0.1/20``. ``ula_prefix`` is the /64 the LAN gets where
+    the uplink delegated none (None: no IPv6 on the LAN). Rates of the link: None means not known, so not shaped as a whole.
+    ``writers`` are the user ids that may change state besides root; every user who can open the socket may read.
+    """
+
+    lan_interface: Interface
+    uplink_interface: Interface
+    lan_address: str
+    ula_prefix: str | None
+    link_down_kbit: Kbit | None
+    link_up_kbit: Kbit | None
+    portal_port: Port
+    portal_tls_port: Port | None
+    socket_path: str
+    state_path: str
+    socket_group: int | None = None
+    writers: tuple[int, ...] = ()
+    tick_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
+    connections_per_device: Annotated[int, Meta(ge=4, le=1000)] = 24
+    dns_per_device_per_s: Annotated[int, Meta(ge=1, le=1000)] = 20
+
+
+def encode(message: Message) -> bytes:
+    """The JSON text of one message, without framing (netctl.api.protocol adds it)."""
+    return msgspec.json.encode(message)
