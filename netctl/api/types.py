@@ -26,11 +26,11 @@ class Message(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every struct on the socket: immutable, keyword-only, unknown fields refused."""
 
 
-class Grant(Message):
+class Grant(Message, frozen=True, kw_only=True):
     """One device may pass, at these rates, until then.
 
-    ``id`` names the counters of this grant: netctl keeps it in the kernel beside the members' counters (skbmark), so that
-    bytes are told apart after either side restarts. A new id for the same MAC means new counters from 0.
+    ``id`` names the counters of this grant: netctl keeps it in the kernel beside the members' counters (skbmark), so
+    that bytes are told apart after either side restarts. A new id for the same MAC means new counters from 0.
     ``ipv4`` is the address the device logged in from (None: it has none); its IPv6 addresses are learned by netctl.
     """
 
@@ -43,7 +43,7 @@ class Grant(Message):
     deadline_boot_s: BootSeconds | None
 
 
-class DesiredState(Message):
+class DesiredState(Message, frozen=True, kw_only=True):
     """All grants at once. ``generation`` grows by at least 1 with each change within one ``epoch``.
 
     ``epoch`` names the database that the generations are counted in; a restored or new database has a new one.
@@ -57,35 +57,35 @@ class DesiredState(Message):
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-class Apply(Message, tag="apply"):
+class Apply(Message, frozen=True, kw_only=True, tag="apply"):
     """Make the kernel like this state. Write access. Answer: Applied."""
 
     state: DesiredState
 
 
-class Plan(Message, tag="plan"):
+class Plan(Message, frozen=True, kw_only=True, tag="plan"):
     """Say what Apply would do, and do nothing. Answer: Planned."""
 
     state: DesiredState
 
 
-class Whois(Message, tag="whois"):
+class Whois(Message, frozen=True, kw_only=True, tag="whois"):
     """Which MAC does the kernel's neighbour table give for this LAN address? Answer: Neighbour."""
 
     ip: Ip
 
 
-class ReadUsage(Message, tag="usage"):
+class ReadUsage(Message, frozen=True, kw_only=True, tag="usage"):
     """The byte counters, of one grant or (None) of all. Answer: Usage."""
 
     grant: GrantId | None = None
 
 
-class ReadStatus(Message, tag="status"):
+class ReadStatus(Message, frozen=True, kw_only=True, tag="status"):
     """How netctl is. Answer: Status."""
 
 
-class Dump(Message, tag="dump"):
+class Dump(Message, frozen=True, kw_only=True, tag="dump"):
     """Everything that netctl finds of its own in the kernel, as stable text lines. Answer: Dumped."""
 
 
@@ -94,32 +94,32 @@ Request = Apply | Plan | Whois | ReadUsage | ReadStatus | Dump
 # --- replies --------------------------------------------------------------------------------------------------------
 
 
-class Applied(Message, tag="applied"):
+class Applied(Message, frozen=True, kw_only=True, tag="applied"):
     """``generation`` is in force in the kernel (it may be newer than the one asked for); ``ops`` changes were made."""
 
     generation: int
     ops: int
 
 
-class Planned(Message, tag="planned"):
+class Planned(Message, frozen=True, kw_only=True, tag="planned"):
     """The operations, one stable line each, in the order in which Apply would do them."""
 
     ops: tuple[str, ...]
 
 
-class Neighbour(Message, tag="neighbour"):
+class Neighbour(Message, frozen=True, kw_only=True, tag="neighbour"):
     """``mac`` is None where the kernel knows no valid neighbour for ``ip`` on the LAN."""
 
     ip: Ip
     mac: Mac | None
 
 
-class Counter(Message):
+class Counter(Message, frozen=True, kw_only=True):
     """Bytes and packets of one address of one grant since the grant's counters began.
 
-    ``(boot_id, grant, ip)`` names the counter. Within that name it grows; netctl restores it when it re-adds a member. Only
-    if netctl lost its memory may it go down: then the reader counts the new value from 0. Counters of members that were
-    removed stay in the reply for a while, so that a poll after a logout still finds the last bytes.
+    ``(boot_id, grant, ip)`` names the counter. Within that name it grows; netctl restores it when it re-adds a
+    member. Only if netctl lost its memory may it go down: then the reader counts the new value from 0. Counters of
+    members that were removed stay in the reply for a while, so that a poll after a logout still finds the last bytes.
     """
 
     grant: GrantId
@@ -130,12 +130,12 @@ class Counter(Message):
     down_packets: int
 
 
-class Usage(Message, tag="usage_is"):
+class Usage(Message, frozen=True, kw_only=True, tag="usage_is"):
     boot_id: str
     counters: tuple[Counter, ...]
 
 
-class Feature(Message):
+class Feature(Message, frozen=True, kw_only=True):
     """One thing that this kernel has or lacks, found by trying it: ``detail`` says what follows from a lack."""
 
     name: str
@@ -144,7 +144,7 @@ class Feature(Message):
     detail: str
 
 
-class Status(Message, tag="status_is"):
+class Status(Message, frozen=True, kw_only=True, tag="status_is"):
     """``drift`` counts differences between desired and kernel state found by the last tick, before it mended them."""
 
     version: str
@@ -164,11 +164,11 @@ class Status(Message, tag="status_is"):
     problem: str | None = None
 
 
-class Dumped(Message, tag="dumped"):
+class Dumped(Message, frozen=True, kw_only=True, tag="dumped"):
     lines: tuple[str, ...]
 
 
-class Failure(Message, tag="failure"):
+class Failure(Message, frozen=True, kw_only=True, tag="failure"):
     """The request was not carried out. Codes stand in netctl.api.errors."""
 
     code: str
@@ -184,12 +184,13 @@ Interface = Annotated[str, Meta(min_length=1, max_length=15, pattern=r"^[A-Za-z0
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
-class GatewayConfig(Message):
+class GatewayConfig(Message, frozen=True, kw_only=True):
     """All that netctl is told at start, as a JSON file that `gerbang` writes from site.toml.
 
-    ``lan_address`` is the gateway's own address with its prefix length, ``10.77.0.1/20``. ``ula_prefix`` is the /64 the LAN gets where
-    the uplink delegated none (None: no IPv6 on the LAN). Rates of the link: None means not known, so not shaped as a whole.
-    ``writers`` are the user ids that may change state besides root; every user who can open the socket may read.
+    ``lan_address`` is the gateway's own address with its prefix length, ``10.77.0.1/20``. ``ula_prefix`` is the /64
+    that the LAN gets where the uplink delegated none (None: no IPv6 on the LAN). Rates of the link: None means not
+    known, so not shaped as a whole. ``writers`` are the user ids that may change state besides root; every user who can
+    open the socket may read.
     """
 
     lan_interface: Interface

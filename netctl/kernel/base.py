@@ -1,0 +1,95 @@
+"""What the engine asks of a kernel, real or fake: observe, apply, and a few look-ups. It must not know how.
+
+Both implementations pass the same contract suite (tests/contract).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from netctl.api.types import Feature
+from netctl.ops import Direction, Op
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One admitted address as the kernel holds it, both directions joined. ``timeout_s`` None: no timeout."""
+
+    ip: str
+    mac: str | None
+    minor: int
+    grant: int
+    timeout_s: int | None
+    up_bytes: int
+    down_bytes: int
+    up_packets: int
+    down_packets: int
+    complete: bool = True  # False: only one direction's set holds it
+
+
+@dataclass(frozen=True, slots=True)
+class ClassRates:
+    """Rates of one user's HTB class, kbit/s as the user sees them."""
+
+    guaranteed_kbit: int
+    ceil_kbit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Kernel state inside Gerbang's own names. Keys: address, (direction, minor), address.
+
+    ``neighbours`` are the valid dynamic and permanent entries of the LAN (address -> MAC), ``pinned`` the permanent ones.
+    ``intact`` is False where rules, sets or root classes are missing or changed; ``setup`` then mends them.
+    """
+
+    members: Mapping[str, Member] = field(default_factory=dict)
+    classes: Mapping[tuple[Direction, int], ClassRates] = field(default_factory=dict)
+    neighbours: Mapping[str, str] = field(default_factory=dict)
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    intact: bool = True
+
+
+class Kernel(Protocol):
+    """A kernel. Every method raises NetctlError with code ``kernel`` (refused) or ``unsupported`` (feature lacking)."""
+
+    def probe(self) -> tuple[Feature, ...]:
+        """What this kernel has, found by trying it in a scratch way that leaves no trace."""
+
+    def setup(self) -> None:
+        """Make chains, sets, root classes and addresses stand; idempotent; existing members and classes survive.
+
+        Order is fail-closed: the refusing rules stand before anything that admits.
+        """
+
+    def teardown(self) -> None:
+        """Remove everything inside Gerbang's own names and nothing else; idempotent."""
+
+    def observe(self) -> Observed:
+        """Read everything back from the kernel."""
+
+    def apply(self, ops: Sequence[Op]) -> None:
+        """Do the operations in order, in as few messages as possible; stops at the first that the kernel refuses."""
+
+    def whois(self, ip: str) -> str | None:
+        """MAC of a valid neighbour entry for ``ip`` on the LAN interface, else None."""
+
+    def neighbour_events(self) -> int:
+        """File descriptor that turns readable when the LAN's neighbour table changes (drain with ``drain_events``)."""
+
+    def drain_events(self) -> Sequence[tuple[str, str]]:
+        """(address, MAC) of neighbours that turned valid since the last call; never blocks."""
+
+    def flush_connections(self, ips: Sequence[str]) -> None:
+        """Forget conntrack entries of these addresses (hygiene after a logout); best effort."""
+
+    def lan_prefixes(self) -> tuple[str, ...]:
+        """The LAN's IPv4 network and IPv6 prefixes now in use, ``10.77.0.0/20``, ``fd..::/64``."""
+
+    def dump(self) -> tuple[str, ...]:
+        """Everything found inside Gerbang's own names as stable, sorted text lines without counters or times."""
+
+    def close(self) -> None:
+        """Release sockets; kernel state stays."""
