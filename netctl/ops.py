@@ -23,7 +23,8 @@ class SetClass:
     ceil_kbit: int
 
     def __str__(self) -> str:
-        return f"set class {self.direction.value} {self.minor:#x} rate {self.guaranteed_kbit} ceil {self.ceil_kbit} kbit"
+        name = f"{self.direction.value} {self.minor:#x}"
+        return f"set class {name} rate {self.guaranteed_kbit} ceil {self.ceil_kbit} kbit"
 
 
 @dataclass(frozen=True, slots=True)

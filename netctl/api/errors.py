@@ -17,7 +17,7 @@ CONFIG: Final = "config"
 
 
 class NetctlError(Exception):
-    """A request or a start that did not succeed: ``code`` is stable, ``message`` says what and where, ``hint`` what to do."""
+    """A request or a start that failed: ``code`` is stable, ``message`` says what and where, ``hint`` what to do."""
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(f"{message} [{code}]" + (f" {hint}" if hint else ""))

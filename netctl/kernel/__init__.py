@@ -1,1 +1,1 @@
-"""The kernel side of netctl: the only place that may import pyroute2 and iptc. It must not know grants or the socket."""
+"""The kernel side of netctl: alone it may import pyroute2 and iptc. It must not know grants or the socket."""

@@ -41,7 +41,7 @@ class ClassRates:
 class Observed:
     """Kernel state inside Gerbang's own names. Keys: address, (direction, minor), address.
 
-    ``neighbours`` are the valid dynamic and permanent entries of the LAN (address -> MAC), ``pinned`` the permanent ones.
+    ``neighbours`` are the valid entries of the LAN, dynamic and permanent (address -> MAC), ``pinned`` the permanent.
     ``intact`` is False where rules, sets or root classes are missing or changed; ``setup`` then mends them.
     """
 
