@@ -1,0 +1,36 @@
+"""Where the gateway's processes meet: one run directory (RAM), one data directory (disk). It knows no contents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    run: Path = Path("/run/gerbang")
+    data: Path = Path("/var/lib/gerbang")
+
+    @property
+    def database(self) -> Path:
+        return self.data / "gerbang.db"
+
+    @property
+    def netctl_socket(self) -> Path:
+        return self.run / "netctl.sock"
+
+    @property
+    def netctl_config(self) -> Path:
+        return self.run / "netctl.json"
+
+    @property
+    def netctl_state(self) -> Path:
+        return self.run / "netctl-state.json"
+
+    @property
+    def dnsmasq_config(self) -> Path:
+        return self.run / "dnsmasq.conf"
+
+    @property
+    def leases(self) -> Path:
+        return self.data / "dnsmasq.leases"
