@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Gerbang's verbs. This file only prepares the machine and dispatches; what a verb does is known by what it calls.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+export PATH="$PATH:/usr/sbin:/sbin" # `su` without `-` leaves them out
+
+readonly VENV=.venv
+readonly STAMP=$VENV/gerbang-setup
+readonly SERVICE_USER=gerbang
+readonly ATTEMPTS=5
+readonly EX_USAGE=64 EX_UNAVAILABLE=69 EX_NOPERM=77
+
+# What a bare Debian 12 lacks. The middle word says who needs it: build (python-iptables compiles a small shim and
+# bench/ its packet flood), gateway, or tests (the virtual village, the test CA, the browser test).
+readonly PACKAGES="
+python3            gateway
+python3-dev        build
+python3-venv       build
+gcc                build
+libc6-dev          build
+dnsmasq-base       gateway
+iproute2           gateway
+iptables           gateway
+busybox            tests
+openssl            tests
+chromium           tests
+chromium-driver    tests
+"
+
+say() { printf 'build.sh: %s\n' "$*" >&2; }
+die() {
+    local code=$1
+    shift
+    say "$*"
+    exit "$code"
+}
+
+need_root() {
+    [ "$(id -u)" -eq 0 ] || die $EX_NOPERM "'$1' needs root: it installs packages and makes network namespaces. Run: sudo ./build.sh $1"
+}
+
+# Networks of villages (and of CI) drop things: try a few times, wait longer each time, then give up with the reason.
+retry() {
+    local attempt
+    for ((attempt = 1; ; attempt++)); do
+        "$@" </dev/null && return
+        [ "$attempt" -lt "$ATTEMPTS" ] || die $EX_UNAVAILABLE "gave up after $ATTEMPTS attempts: $*"
+        say "attempt $attempt of $ATTEMPTS failed, trying again in $((attempt * 3)) s: $1"
+        sleep $((attempt * 3))
+    done
+}
+
+installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+
+setup_packages() {
+    local package missing=()
+    while read -r package _; do
+        [ -z "$package" ] || installed "$package" || missing+=("$package")
+    done <<<"$PACKAGES"
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die $EX_UNAVAILABLE "this is not Debian; install what these packages hold, then try again: ${missing[*]}"
+    say "installing packages: ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    retry apt-get -q -o DPkg::Lock::Timeout=300 update
+    retry apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}"
+}
+
+setup_python() {
+    local python=/usr/bin/python3 wanted
+    local modern='import sys; sys.exit(sys.version_info < (3, 11))'
+    "$python" -c "$modern" 2>/dev/null || python=python3
+    "$python" -c "$modern" 2>/dev/null || die $EX_UNAVAILABLE "Python 3.11 or newer is needed; found: $("$python" -V 2>&1)"
+    # The stamp holds all that the venv depends on; it is written last, so a setup that was cut off is done again.
+    wanted="$("$python" -V) $PWD $(sha256sum <pyproject.toml)"
+    [ "$(cat $STAMP 2>/dev/null)" != "$wanted" ] || return 0
+    say "installing Python packages into $VENV"
+    "$python" -m venv $VENV
+    retry $VENV/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+    printf '%s\n' "$wanted" >$STAMP
+}
+
+setup_user() {
+    ! id -u $SERVICE_USER >/dev/null 2>&1 || return 0
+    say "making the system user $SERVICE_USER"
+    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $SERVICE_USER
+}
+
+setup() {
+    # One at a time: several clones may be set up at once. The lock goes with the subshell.
+    (
+        flock 9
+        setup_packages
+        setup_python
+        setup_user
+    ) 9>/run/lock/gerbang-setup.lock
+}
+
+verb_setup() {
+    need_root setup
+    setup
+    say "ready: Debian packages, $($VENV/bin/python -V) in $VENV, user $SERVICE_USER"
+}
+
+verb_demo() {
+    need_root demo
+    setup
+    exec $VENV/bin/python -m tests.village.demo "$@"
+}
+
+verb_run() {
+    need_root run
+    setup
+    exec $VENV/bin/gerbang run "$@"
+}
+
+# test [lint|unit|contract|kernel|migrations|e2e ...] [pytest's options]; without a suite: all.
+verb_test() {
+    need_root test
+    setup
+    local lint='' suites=()
+    while [ $# -gt 0 ]; do
+        case $1 in
+        lint) lint=yes ;;
+        unit | contract | kernel | migrations | e2e) suites+=("tests/$1") ;;
+        *) break ;;
+        esac
+        shift
+    done
+    if [ -z "$lint" ] && [ ${#suites[@]} -eq 0 ]; then
+        lint=yes
+        suites=(tests)
+    fi
+    if [ -n "$lint" ]; then
+        $VENV/bin/ruff check .
+        $VENV/bin/python -m mypy
+    fi
+    [ ${#suites[@]} -eq 0 ] || exec $VENV/bin/python -m pytest "${suites[@]}" "$@"
+}
+
+verb_bench() {
+    need_root bench
+    setup
+    exec $VENV/bin/python -m bench "$@"
+}
+
+verb_image() {
+    die $EX_UNAVAILABLE "the flashable image is not built yet; it comes after the gateway itself. Until then: ./build.sh run --site FILE"
+}
+
+verb_clean() {
+    rm -rf $VENV build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/e2e/shots
+    find . -name __pycache__ -type d -prune -exec rm -rf {} +
+}
+
+usage() {
+    cat <<'END'
+usage: ./build.sh VERB [ARGUMENTS]
+
+  setup              install what is missing: Debian packages, Python packages in .venv, the user gerbang
+  demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
+  test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations e2e; then options of pytest
+  run --site FILE    the gateway on this machine's own interfaces, in the foreground
+  bench [--only NAME,...] [--json FILE]   measure; docs/measurements.md is printed from this
+  image              build the flashable image (later)
+  clean              remove what setup and the tests left in this directory
+END
+}
+
+verb=${1:-help}
+case $verb in
+setup | demo | run | test | bench | image | clean)
+    shift
+    "verb_$verb" "$@"
+    ;;
+help | -h | --help) usage ;;
+*)
+    usage >&2
+    die $EX_USAGE "there is no verb '$verb'"
+    ;;
+esac
