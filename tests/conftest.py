@@ -1,0 +1,31 @@
+"""What all tests share: markers by folder, and a closing count of what was skipped and why. It knows no subject."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+MARKER_OF_FOLDER = {"kernel": "kernel", "e2e": "e2e", "image": "image"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in MARKER_OF_FOLDER:
+            item.add_marker(MARKER_OF_FOLDER[folder])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was skipped, so that a run on a poorer kernel does not read like a full one."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ")
+        for report in terminalreporter.getreports("skipped")
+        if isinstance(report.longrepr, tuple)
+    )
+    if reasons:
+        terminalreporter.section(f"{reasons.total()} skipped, by name")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count:4}  {reason}")
