@@ -1,67 +1,259 @@
 """The structure of site.toml, the one file that a technician edits. It must not know Flask, SQL or the kernel.
 
-Everything but the site code has a default. Reading, checking and explaining mistakes: portal.site.
+Everything but the site code has a default. Bounds and meanings stand here, beside the key, as ``msgspec.Meta``;
+portal.site reads the file, finds its mistakes with them, and prints the reference in docs/site-toml.md from them.
+``None`` means no limit (in the file: ``"unlimited"``); 0 never does.
 """
 
 from __future__ import annotations
 
-from msgspec import Struct
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Interface = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=15,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        extra={"expects": "the name of a network interface, as `ip link` shows it (at most 15 characters)"},
+    ),
+]
+Kbit = Annotated[int, Meta(ge=64, le=100_000_000, extra={"expects": "kbit per second, from 64 to 100000000"})]
+Port = Annotated[int, Meta(ge=1024, le=65535, extra={"expects": "a port from 1024 to 65535"})]
+Minutes = Annotated[int, Meta(ge=1, le=525_600, extra={"expects": "minutes, from 1 to 525600 (a year)"})]
+Path = Annotated[str, Meta(pattern=r"^/[^\x00]+$", extra={"expects": 'the whole path of a file, starting with "/"'})]
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    code: str
-    name: str = ""
-    timezone: str = "Asia/Makassar"
-    language: str = "id"
+    """The desa that this gateway stands in."""
+
+    code: Annotated[
+        str,
+        Meta(
+            pattern=r"^[1-9][0-9]\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}$",
+            description="The desa's code of the Ministry of Home Affairs (Kemendagri); it names this gateway.",
+            examples=["64.03.01.2001"],
+            extra={"expects": "a Kemendagri code like 64.03.01.2001 (province.regency.district.desa)"},
+        ),
+    ]
+    name: Annotated[
+        str,
+        Meta(
+            max_length=80,
+            description="The desa's name, as the portal's page shows it.",
+            examples=["Desa Muara Kaman Ulu"],
+            extra={"expects": "a name of at most 80 characters"},
+        ),
+    ] = ""
+    timezone: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=64,
+            description="Time zone of clock times on pages and in the log: Asia/Jakarta (WIB), Asia/Makassar (WITA) "
+            "or Asia/Jayapura (WIT).",
+            examples=["Asia/Makassar"],
+            extra={"expects": "the name of a time zone"},
+        ),
+    ] = "Asia/Makassar"
+    language: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$",
+            description="Language that pages start in; a catalogue for it must exist.",
+            examples=["id"],
+            extra={"expects": 'a language code like "id"'},
+        ),
+    ] = "id"
 
 
 class Uplink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    interface: str = "wan0"
-    down_kbit: int | None = None
-    up_kbit: int | None = None
-    dns: tuple[str, ...] = ()
-    check_url: str = "http://connectivitycheck.gstatic.com/generate_204"
+    """The provider's line."""
+
+    interface: Annotated[Interface, Meta(description="Interface towards the provider.", examples=["eth0"])] = "wan0"
+    down_kbit: Annotated[
+        Kbit | None,
+        Meta(
+            description="What the line really carries towards the desa, kbit/s. Measured, not as sold: a little less "
+            "than the measured figure keeps the queue on this side, where it is shared fairly. Default: not known, "
+            "the line as a whole is not shaped.",
+            examples=[8000],
+        ),
+    ] = None
+    up_kbit: Annotated[
+        Kbit | None, Meta(description="The same from the desa towards the Internet, kbit/s.", examples=[2000])
+    ] = None
+    dns: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=8,
+            description="Addresses of the provider's DNS resolvers. Default: those in /etc/resolv.conf.",
+            examples=[["203.0.113.53"]],
+            extra={"expects": 'a list of up to 8 addresses, like ["203.0.113.53"]'},
+        ),
+    ] = ()
+    check_url: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="Page fetched to tell whether the uplink works; must answer 204 over plain http.",
+            extra={"expects": "an address that starts with http://"},
+        ),
+    ] = "http://connectivitycheck.gstatic.com/generate_204"
 
 
 class Lan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    interface: str = "lan0"
-    address: str = "10.77.0.1/20"
-    ipv6: bool = True
-    lease_minutes: int = 120
+    """The users' side."""
+
+    interface: Annotated[Interface, Meta(description="Interface towards the users.", examples=["eth1"])] = "lan0"
+    address: Annotated[
+        str,
+        Meta(
+            max_length=18,
+            description="The gateway's own address on the LAN with the prefix length; it sets how many devices fit. "
+            "From /16 to /28, private, apart from the uplink's network.",
+            examples=["10.77.0.1/20"],
+            extra={"expects": "an IPv4 address with its prefix length, like 10.77.0.1/20"},
+        ),
+    ] = "10.77.0.1/20"
+    ipv6: Annotated[
+        bool,
+        Meta(
+            description="Give devices IPv6 too (the uplink's delegated prefix, else a local one).",
+            extra={"expects": "true or false"},
+        ),
+    ] = True
+    lease_minutes: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=10_080,
+            description="How long a device keeps its address without asking again, minutes.",
+            extra={"expects": "minutes, from 2 to 10080 (a week)"},
+        ),
+    ] = 120
 
 
 class Wifi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    ssid: str = "Wi-Fi Desa"
-    country: str = "ID"
-    channel: int | None = None
+    """The radio, where the gateway has one of its own."""
+
+    ssid: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=32,
+            description="Name of the network that phones see.",
+            extra={"expects": "a name of 1 to 32 bytes"},
+        ),
+    ] = "Wi-Fi Desa"
+    country: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Z]{2}$",
+            description="Country whose radio rules hold (ISO 3166).",
+            extra={"expects": 'two capital letters, like "ID"'},
+        ),
+    ] = "ID"
+    channel: Annotated[
+        Annotated[int, Meta(ge=1, le=177, extra={"expects": "a channel number from 1 to 177"})] | None,
+        Meta(description="Radio channel. Default: the radio chooses.", examples=[6]),
+    ] = None
 
 
 class Portal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    name: str = "gerbang.lan"
-    port: int = 8080
-    tls_port: int = 8443
-    certificate: str | None = None
-    key: str | None = None
-    terms_version: str = "1"
+    """The page that users meet."""
+
+    name: Annotated[
+        str,
+        Meta(
+            max_length=253,
+            pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$",
+            description="Host name of the portal; the gateway's DNS answers it with its own address. With a "
+            "certificate: the name in it.",
+            extra={"expects": "a host name in small letters with at least one dot, like gerbang.lan"},
+        ),
+    ] = "gerbang.lan"
+    port: Annotated[Port, Meta(description="Port the portal listens on for http (the rules lead 80 to it).")] = 8080
+    tls_port: Annotated[
+        Port, Meta(description="Port the portal listens on for https, with a certificate (443 leads to it).")
+    ] = 8443
+    certificate: Annotated[
+        Path | None,
+        Meta(
+            description="Certificate of `name` with its chain, a PEM file. Default: none, plain http only.",
+            examples=["/etc/gerbang/portal.pem"],
+        ),
+    ] = None
+    key: Annotated[
+        Path | None,
+        Meta(description="Private key of the certificate, a PEM file.", examples=["/etc/gerbang/portal.key"]),
+    ] = None
+    terms_version: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9._-]{1,32}$",
+            description="Version of the terms of use; stored with each login. Change it when the terms change.",
+            extra={"expects": "1 to 32 letters, digits, dots, dashes or underscores"},
+        ),
+    ] = "1"
 
 
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    id: str
-    name: str
-    down_kbit: int | None = None
-    up_kbit: int | None = None
-    guaranteed_kbit: int = 64
-    session_minutes: int | None = 480
-    idle_minutes: int | None = 60
+    """What a class of users gets."""
+
+    id: Annotated[
+        str,
+        Meta(
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+            description="Short name that never changes; the usage log refers to it.",
+            examples=["warga"],
+            extra={"expects": "1 to 32 small letters, digits, dashes or underscores, starting with a letter or digit"},
+        ),
+    ]
+    name: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=60,
+            description="The plan's name, as people see it.",
+            examples=["Warga"],
+            extra={"expects": "a name of 1 to 60 characters"},
+        ),
+    ]
+    down_kbit: Annotated[
+        Kbit | None, Meta(description="Most that one device gets towards it, kbit/s. Default: no limit.")
+    ] = None
+    up_kbit: Annotated[
+        Kbit | None, Meta(description="Most that one device gets from it, kbit/s. Default: no limit.")
+    ] = None
+    guaranteed_kbit: Annotated[
+        int,
+        Meta(
+            ge=8,
+            le=100_000_000,
+            description="What one device gets at least while the line is full, kbit/s.",
+            extra={"expects": "kbit per second, from 8 to 100000000"},
+        ),
+    ] = 64
+    session_minutes: Annotated[
+        Minutes | None, Meta(description='Time online after one login, minutes, or "unlimited".')
+    ] = 480
+    idle_minutes: Annotated[
+        Minutes | None, Meta(description='A session ends after so long without traffic, minutes, or "unlimited".')
+    ] = 60
 
 
 DEFAULT_PLAN = Plan(id="warga", name="Warga", down_kbit=5000, up_kbit=2000)
 
 
 class SiteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of site.toml. There is at least one plan."""
+
     site: Site
     uplink: Uplink = Uplink()
     lan: Lan = Lan()
     wifi: Wifi = Wifi()
     portal: Portal = Portal()
-    plan: tuple[Plan, ...] = (DEFAULT_PLAN,)
+    plan: Annotated[tuple[Plan, ...], Meta(min_length=1, max_length=64)] = (DEFAULT_PLAN,)
