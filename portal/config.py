@@ -23,6 +23,7 @@ Interface = Annotated[
 Kbit = Annotated[int, Meta(ge=64, le=100_000_000, extra={"expects": "kbit per second, from 64 to 100000000"})]
 Port = Annotated[int, Meta(ge=1024, le=65535, extra={"expects": "a port from 1024 to 65535"})]
 Minutes = Annotated[int, Meta(ge=1, le=525_600, extra={"expects": "minutes, from 1 to 525600 (a year)"})]
+LIMIT = {"limit": True}  # in extra: the file may say "unlimited", which is None
 Path = Annotated[str, Meta(pattern=r"^/[^\x00]+$", extra={"expects": 'the whole path of a file, starting with "/"'})]
 
 
@@ -223,11 +224,9 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ]
     down_kbit: Annotated[
-        Kbit | None, Meta(description="Most that one device gets towards it, kbit/s. Default: no limit.")
+        Kbit | None, Meta(description="Most that one device gets towards it, kbit/s.", extra=LIMIT)
     ] = None
-    up_kbit: Annotated[
-        Kbit | None, Meta(description="Most that one device gets from it, kbit/s. Default: no limit.")
-    ] = None
+    up_kbit: Annotated[Kbit | None, Meta(description="Most that one device gets from it, kbit/s.", extra=LIMIT)] = None
     guaranteed_kbit: Annotated[
         int,
         Meta(
@@ -238,10 +237,10 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = 64
     session_minutes: Annotated[
-        Minutes | None, Meta(description='Time online after one login, minutes, or "unlimited".')
+        Minutes | None, Meta(description="Time online after one login, minutes.", extra=LIMIT)
     ] = 480
     idle_minutes: Annotated[
-        Minutes | None, Meta(description='A session ends after so long without traffic, minutes, or "unlimited".')
+        Minutes | None, Meta(description="A session ends after so long without traffic, minutes.", extra=LIMIT)
     ] = 60
 
 

@@ -1,0 +1,328 @@
+"""Reads site.toml and finds all its mistakes at once. It must not know Flask, SQL, or the kernel.
+
+``load`` looks at the text alone and gives a SiteConfig or raises SiteErrors; ``check`` also looks at the machine
+(files, interfaces) and returns the mistakes. Bounds stand in portal.config, contradictions in portal.sitecheck.
+"""
+
+from __future__ import annotations
+
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import NODEFAULT, Struct, structs
+
+from netctl.api.types import GatewayConfig
+from portal import sitecheck
+from portal.config import DEFAULT_PLAN, Plan, Site, SiteConfig
+from portal.paths import Paths
+
+UNLIMITED: Final = "unlimited"
+NO_CODE: Final = "00.00.00.0000"  # stands in while the rest of a file without a valid code is checked; never returned
+
+
+class Mistake(Struct, frozen=True):
+    """One thing wrong: the file, the key path (plans count from 1: ``plan[2].down_kbit``), a sentence, what to do."""
+
+    file: str
+    key: str
+    message: str
+    hint: str
+
+    def __str__(self) -> str:
+        where = f"{self.file}: {self.key}: " if self.key else f"{self.file}: "
+        return f"{where}{self.message}\n    {self.hint}"
+
+
+class SiteErrors(Exception):
+    """All mistakes of one file, at least one."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = tuple(mistakes)
+
+
+def load(path: str | Path) -> SiteConfig:
+    """The site's configuration from the text of this file; raises SiteErrors with all mistakes."""
+    config, mistakes = check(path, files=False)
+    if config is None or mistakes:
+        raise SiteErrors(mistakes)
+    return config
+
+
+def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[SiteConfig | None, list[Mistake]]:
+    """Configuration (None with any mistake) and all mistakes of the file at ``path``.
+
+    ``files``: also read the certificate and its key. ``here``: also compare with this machine's interfaces and the
+    networks they are in now; a file checked on another desk than the gateway's would fail that.
+    """
+    name = str(path)
+    try:
+        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        return None, [Mistake(name, "", f"The file cannot be read: {why}.", "Check the path and who may read it.")]
+    except UnicodeDecodeError as error:
+        hint = "Save the file as UTF-8 text."
+        return None, [Mistake(name, "", f"Byte {error.start + 1} of the file is not UTF-8 text.", hint)]
+    except tomllib.TOMLDecodeError as error:
+        return None, [Mistake(name, "", _syntax(str(error)), _syntax_hint(str(error)))]
+    reader = _Reader(name)
+    config = reader.read(document)
+    for finding in sitecheck.findings(config, files=files, here=here):
+        if not reader.wrong.intersection((finding.key, *finding.because)):
+            reader.add(finding.key, finding.message, finding.hint)
+    return (None if reader.mistakes else config), reader.mistakes
+
+
+def _syntax(error: str) -> str:
+    what, _, where = error.partition(" (at ")
+    if what == "Cannot overwrite a value":
+        what = "A key or table stands twice"
+    return f"{what} ({where.rstrip(')') or 'end of the file'})."
+
+
+def _syntax_hint(error: str) -> str:
+    if error.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
+        return "Keep one of the two. Only plans repeat, each under its own [[plan]]."
+    return 'Lines read `key = value`; texts stand in "quotes", tables in [brackets]. More may show once this is mended.'
+
+
+class _Reader:
+    """Walks a TOML document along the structs, keeps what is right and notes what is wrong."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.mistakes: list[Mistake] = []
+        self.wrong: set[str] = set()
+
+    def add(self, key: str, message: str, hint: str) -> None:
+        self.wrong.add(key)
+        self.mistakes.append(Mistake(self.file, key, message, hint))
+
+    def read(self, document: Mapping[str, Any]) -> SiteConfig:
+        """A config whose wrong values are replaced by defaults; ``wrong`` has their keys."""
+        tables = {field.name: field for field in structs.fields(SiteConfig)}
+        self._unknown("", document, tables)
+        parts: dict[str, Any] = {}
+        for name, field in tables.items():
+            value = document.get(name)
+            if name == "plan":
+                parts["plan"] = self._plans(value)
+            elif isinstance(value, Mapping) or value is None:
+                parts[name] = self._table(name, Site if name == "site" else field.type, value or {})
+            else:
+                self.add(name, f"{_describe(value)} stands where a table belongs.", f"Write [{name}] above its keys.")
+                parts[name] = field.default if field.default is not NODEFAULT else Site(code=NO_CODE)
+                self.wrong.update(f"{name}.{key.name}" for key in structs.fields(type(parts[name])))
+        if "plan" not in document:
+            # The plan that nobody wrote adapts to the line; one that somebody wrote is held to it.
+            line = parts["uplink"]
+            down, up = _least(DEFAULT_PLAN.down_kbit, line.down_kbit), _least(DEFAULT_PLAN.up_kbit, line.up_kbit)
+            parts["plan"] = (structs.replace(DEFAULT_PLAN, down_kbit=down, up_kbit=up),)
+        return SiteConfig(**parts)
+
+    def _plans(self, value: object) -> tuple[Plan, ...]:
+        if value is None:
+            return (DEFAULT_PLAN,)
+        if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+            self.add("plan", "Plans are a list of tables.", "Write [[plan]], with two brackets, above each plan.")
+            return (DEFAULT_PLAN,)
+        if not 1 <= len(value) <= 64:
+            self.add(
+                "plan",
+                f"There are {len(value)} plans; there must be 1 to 64.",
+                "Leave the key out for the default plan.",
+            )
+        return tuple(self._table(f"plan[{number}]", Plan, item) for number, item in enumerate(value, 1))
+
+    def _table(self, name: str, struct: type[Struct], table: Mapping[str, Any]) -> Any:
+        fields = {field.name: field for field in structs.fields(struct)}
+        self._unknown(name, table, fields)
+        values: dict[str, Any] = {}
+        for key, field in fields.items():
+            path = f"{name}.{key}"
+            if key in table:
+                try:
+                    values[key] = _convert(table[key], field.type)
+                    continue
+                except msgspec.ValidationError:
+                    expects = _expects(field.type)
+                    self.add(
+                        path, f"{_describe(table[key])} does not fit; it takes {expects}.", _hint(table[key], field)
+                    )
+            elif field.required:
+                hint = f"Add a line under {_heading(name)}: {key} = {_toml(_examples(field.type)[0])}"
+                self.add(path, "This key is missing, and it has no default.", hint)
+            if field.required:
+                values[key] = NO_CODE if struct is Site else ""
+        return struct(**values)
+
+    def _unknown(self, name: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+        for key in table:
+            if key not in known:
+                what = "key" if name else ("key" if not isinstance(table[key], Mapping | list) else "table")
+                self.add(
+                    f"{name}.{key}" if name else key, f"There is no {what} of this name.", _suggest(name, key, known)
+                )
+
+
+def _convert(value: object, wanted: Any) -> Any:
+    if value == UNLIMITED and _limit(wanted):
+        return None
+    return msgspec.convert(value, type=wanted, strict=True)
+
+
+def _layers(wanted: Any) -> Iterator[Any]:
+    """The type and everything that it is made of, outermost first, Annotated and unions opened."""
+    yield wanted
+    if hasattr(wanted, "__metadata__"):
+        yield from _layers(wanted.__origin__)
+    else:
+        for part in typing.get_args(wanted):
+            yield from _layers(part)
+
+
+def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
+    for layer in _layers(wanted):
+        yield from getattr(layer, "__metadata__", ())
+
+
+def _kinds(wanted: Any) -> set[Any]:
+    return set(_layers(wanted)) & {int, str, bool, tuple, type(None)}
+
+
+def _expects(wanted: Any) -> str:
+    said = next(str(meta.extra["expects"]) for meta in _metas(wanted) if meta.extra and "expects" in meta.extra)
+    return said + (f', or "{UNLIMITED}"' if _limit(wanted) else "")
+
+
+def _limit(wanted: Any) -> bool:
+    """Is it a limit, which a site may do without by writing "unlimited"?"""
+    return any(meta.extra and meta.extra.get("limit") for meta in _metas(wanted))
+
+
+def _examples(wanted: Any) -> list[Any]:
+    return next((meta.examples for meta in _metas(wanted) if meta.examples), ["..."])
+
+
+def _hint(value: object, field: structs.FieldInfo) -> str:
+    kinds = _kinds(field.type)
+    if isinstance(value, str) and int in kinds and value.strip().isdigit():
+        return f"Write the number without quotes: {field.name} = {value.strip()}"
+    if isinstance(value, str) and bool in kinds and value.lower() in ("true", "false", "yes", "no"):
+        return f"Write it without quotes: {field.name} = {'true' if value.lower() in ('true', 'yes') else 'false'}"
+    if value == 0 and _limit(field.type):
+        return f'For no limit write {field.name} = "{UNLIMITED}"; 0 never means that.'
+    if isinstance(value, str) and tuple in kinds:
+        return f"Write a list: {field.name} = [{_toml(value)}]"
+    if field.name == "code" and isinstance(value, str | int):
+        digits = "".join(filter(str.isdigit, str(value)))
+        if len(digits) == 10:
+            return f'Did you mean code = "{digits[:2]}.{digits[2:4]}.{digits[4:6]}.{digits[6:]}"?'
+    example = field.default if field.default not in (NODEFAULT, None, ()) else _examples(field.type)[0]
+    return f"For example: {field.name} = {_toml(example)}" if example != "..." else "Leave the key out for the default."
+
+
+def _suggest(table: str, key: str, known: Mapping[str, Any]) -> str:
+    import difflib  # noqa: PLC0415  needed for a mistake only
+
+    if close := difflib.get_close_matches(key, known, 1, 0.6):
+        return f"Did you mean {close[0]}?"
+    homes = [
+        field.name
+        for field in structs.fields(SiteConfig)
+        if field.name != table.partition("[")[0]
+        and key in {part.name for layer in _layers(field.type) if _is_struct(layer) for part in structs.fields(layer)}
+    ]
+    if homes:
+        return "A key of this name belongs under " + " or ".join(map(_heading, homes)) + "."
+    return f"{_heading(table) if table else 'The file'} knows: {', '.join(known)}."
+
+
+def _is_struct(layer: object) -> bool:
+    return isinstance(layer, type) and issubclass(layer, Struct)
+
+
+def _heading(table: str) -> str:
+    return "[[plan]]" if table.startswith("plan") else f"[{table}]"
+
+
+def _describe(value: object) -> str:
+    """What stands in the file, in words for people: 'The text "two"', 'The number 7'."""
+    if isinstance(value, bool):
+        return f"The value {str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"The number {value}"
+    if isinstance(value, str):
+        return f"The text {_toml(value if len(value) <= 60 else value[:57] + '...')}"
+    if isinstance(value, list):
+        return "A list" if value else "An empty list"
+    return "A table" if isinstance(value, Mapping) else f"The date or time {value}"
+
+
+def _toml(value: object) -> str:
+    """A value as it is written in the file."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return msgspec.json.encode(value).decode()
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((rate for rate in (one, other) if rate is not None), default=None)
+
+
+def reference() -> str:
+    """Markdown tables of every key: its default, its meaning with bounds, an example. docs/site-toml.md holds them."""
+    lines: list[str] = []
+    for table in structs.fields(SiteConfig):
+        struct = next(layer for layer in _layers(table.type) if _is_struct(layer))
+        lines += [f"## {_heading(table.name)}", "", (struct.__doc__ or "").partition("\n")[0], ""]
+        lines += ["| key | default | meaning |", "|---|---|---|"]
+        for field in structs.fields(struct):
+            about = " ".join(meta.description for meta in _metas(field.type) if meta.description)
+            example = "".join(f" Example: `{_toml(shown)}`." for shown in _examples(field.type) if shown != "...")
+            default = (
+                "required" if field.required else "none" if field.default in (None, ()) else f"`{_toml(field.default)}`"
+            )
+            if field.default is None and _limit(field.type):
+                default = f'`"{UNLIMITED}"`'
+            lines.append(f"| `{field.name}` | {default} | {about} Takes {_expects(field.type)}.{example} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def ula_prefix(code: str) -> str:
+    """The site's own IPv6 /64 (RFC 4193): 40 bits of SHA-256 over the site code, subnet 0.
+
+    RFC 4193 3.2.2 hashes the time and a hardware address to make collisions of two networks unlikely. The site code is
+    unique by law and outlives a swapped box, so that a replaced gateway keeps its prefix.
+    """
+    import hashlib  # noqa: PLC0415  once, at start
+    import ipaddress  # noqa: PLC0415
+
+    digest = hashlib.sha256(b"gerbang ula\0" + code.encode()).digest()
+    return str(ipaddress.IPv6Network((b"\xfd" + digest[:5] + bytes(10), 64)))
+
+
+def gateway_config(config: SiteConfig, paths: Paths, writer_uid: int, group_gid: int | None) -> GatewayConfig:
+    """What netctl is told: interfaces, addresses, rates, ports, and who may change its state besides root."""
+    return GatewayConfig(
+        lan_interface=config.lan.interface,
+        uplink_interface=config.uplink.interface,
+        lan_address=config.lan.address,
+        ula_prefix=ula_prefix(config.site.code) if config.lan.ipv6 else None,
+        link_down_kbit=config.uplink.down_kbit,
+        link_up_kbit=config.uplink.up_kbit,
+        portal_port=config.portal.port,
+        portal_tls_port=config.portal.tls_port if config.portal.certificate else None,
+        socket_path=str(paths.netctl_socket),
+        state_path=str(paths.netctl_state),
+        socket_group=group_gid,
+        writers=(writer_uid,),
+    )
