@@ -32,7 +32,11 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A device's time online. Bytes are those flushed by the meter; the deadline is of boot ``boot_id``."""
+    """A device's time online. Bytes are those flushed by the meter; ``active_boot_s`` is when it last sent something.
+
+    ``deadline_boot_s`` and ``active_boot_s`` are of boot ``boot_id``; ``remaining_s`` is what was left at that boot's
+    last flush, and counts in a later one. ``deadline_boot_s`` and ``remaining_s`` None: no time limit.
+    """
 
     id: int
     mac: str
@@ -53,5 +57,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
+    """``since_wall_s`` is in terms of today's wall clock, however often that was set since. None: not known."""
+
     state: UplinkState
     since_wall_s: float | None

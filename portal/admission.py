@@ -1,0 +1,298 @@
+"""Lets devices in and out: commits to the database, pushes to netctl, answers when the kernel has done it.
+
+It must not know HTTP, and nothing of the kernel but what netctl.api says.
+
+Group commit: whoever asks waits in a queue; one thread per process takes all that wait, makes one transaction, one
+fsync and one push of them, and wakes them. A storm of logins so costs few of either.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import re
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from netctl.api import errors
+from netctl.api.client import Client
+from netctl.api.errors import NetctlError
+from portal import clock, sync
+from portal.config import Plan, SiteConfig
+from portal.domain import policy, usage
+from portal.domain.model import EndReason, Now, Session, Uplink
+from portal.domain.usage import CounterKey, Reading
+from portal.paths import Paths
+from portal.store import counters, sessions
+from portal.store.db import Database, StoreError
+
+log = logging.getLogger("gerbang.admission")
+
+ANSWER_WITHIN_S = 15.0  # a caller's patience; the work itself is bounded by the busy timeout and netctl's deadline
+MAX_SESSIONS = policy.MAX_GRANTS
+METHOD_TERMS = "terms"
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
+
+
+class GateError(Exception):
+    """The gate could not do it. ``code`` is database, database-full, database-corrupt, netctl or busy."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} [{code}]" + (f" {hint}" if hint else ""))
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+class Gatekeeper(Protocol):
+    """What the pages need. Every method but start and close raises GateError."""
+
+    def whois(self, ip: str) -> str | None:
+        """The MAC that the kernel gives for a LAN address, or None."""
+
+    def session(self, mac: str) -> Session | None:
+        """The running session of a device; one whose time is over does not run."""
+
+    def bytes_used(self, session: Session) -> tuple[int, int]:
+        """(up, down) up to now: what is flushed and what the counters show; flushed only if netctl is away."""
+
+    def remaining_s(self, session: Session) -> float | None:
+        """Seconds left, at least 0; None: no limit."""
+
+    def login(self, mac: str, ipv4: str | None, plan: Plan, terms_version: str) -> Session:
+        """Returns when the device is let in by the kernel. A running session is kept, and takes the address given."""
+
+    def logout(self, session: Session) -> None:
+        """Returns when the kernel has closed. Ending what has ended is no error."""
+
+    def uplink(self) -> Uplink:
+        """What the meter last found of the way to the Internet."""
+
+    def start(self) -> None:
+        """Start the thread that commits: after the fork, once per process."""
+
+    def close(self) -> None:
+        """Finish what waits, and end the thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Login:
+    mac: str
+    ipv4: str | None
+    plan: Plan
+    terms_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Logout:
+    session: Session
+
+
+class _Job:
+    """One caller's wish, and what became of it once ``done`` is set."""
+
+    __slots__ = ("done", "error", "session", "wish")
+
+    def __init__(self, wish: _Login | _Logout) -> None:
+        self.wish = wish
+        self.session: Session  # set unless there is an error
+        self.error: GateError | None = None
+        self.done = threading.Event()
+
+
+class Gate:
+    """The gatekeeper of one process, on the real database and netctl. See Gatekeeper for the methods.
+
+    Nothing is opened before it is used, so that a database or netctl that is away at start is an answer, not an end.
+    """
+
+    def __init__(
+        self,
+        config: SiteConfig,
+        paths: Paths,
+        netctl: sync.Netctl | None = None,
+        read_clock: Callable[[], Now] = clock.now,
+    ) -> None:
+        self._plans = config.plan
+        self._netctl = netctl if netctl is not None else Client(paths.netctl_socket)
+        self._read_clock = read_clock
+        self._reader = Database(paths.database)
+        self._writer = Database(paths.database)
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._committer: threading.Thread | None = None
+
+    # --- asking -----------------------------------------------------------------------------------------------------
+
+    def whois(self, ip: str) -> str | None:
+        try:
+            return self._netctl.whois(ip)
+        except NetctlError as error:
+            raise _gate_error(error) from error
+
+    def session(self, mac: str) -> Session | None:
+        try:
+            with self._reader.read() as db:
+                session = sessions.not_ended_of(db, mac)
+        except StoreError as error:
+            raise _gate_error(error) from error
+        return session if session is not None and policy.is_running(session, self._read_clock()) else None
+
+    def bytes_used(self, session: Session) -> tuple[int, int]:
+        seen = self._counters_of(session.id)
+        try:
+            with self._reader.read() as db:  # one snapshot: totals and the readings that they include
+                flushed = sessions.by_id(db, session.id) or session
+                last = counters.last_of(db, session.id)
+        except StoreError as error:
+            raise _gate_error(error) from error
+        new = usage.total(usage.deltas(last, seen).values())
+        return flushed.up_bytes + new.up_bytes, flushed.down_bytes + new.down_bytes
+
+    def remaining_s(self, session: Session) -> float | None:
+        return policy.remaining_s(session, self._read_clock())
+
+    def uplink(self) -> Uplink:
+        try:
+            with self._reader.read() as db:
+                return sessions.uplink(db, self._read_clock())
+        except StoreError as error:
+            raise _gate_error(error) from error
+
+    def _counters_of(self, session_id: int) -> dict[CounterKey, Reading]:
+        sent_boot_s = self._read_clock().boot_s
+        try:
+            answer = self._netctl.usage(session_id)
+        except NetctlError:
+            return {}
+        return usage.readings(answer, sent_boot_s, self._read_clock().boot_s)
+
+    # --- changing ---------------------------------------------------------------------------------------------------
+
+    def login(self, mac: str, ipv4: str | None, plan: Plan, terms_version: str) -> Session:
+        if not _MAC.fullmatch(mac) or not (ipv4 is None or _IPV4.fullmatch(ipv4)):
+            # netctl refuses a state with such a grant as a whole: it must not get as far as the database.
+            raise ValueError(f"{mac!r} or {ipv4!r} is no address in the form that netctl gives.")
+        return self._submit(_Login(mac, ipv4, plan, terms_version))
+
+    def logout(self, session: Session) -> None:
+        self._submit(_Logout(session))
+
+    def start(self) -> None:
+        if self._committer is None:
+            self._committer = threading.Thread(target=self._commit_until_closed, name="committer", daemon=True)
+            self._committer.start()
+
+    def close(self) -> None:
+        if self._committer is not None:
+            self._waiting.put(None)
+            self._committer.join()
+            self._committer = None
+        self._reader.close()
+        self._writer.close()
+
+    def _submit(self, wish: _Login | _Logout) -> Session:
+        if self._committer is None:
+            raise GateError("busy", "The portal is stopping.", "Try again in a moment.")
+        job = _Job(wish)
+        self._waiting.put(job)
+        if not job.done.wait(ANSWER_WITHIN_S):
+            raise GateError("busy", f"The gate did not answer within {ANSWER_WITHIN_S:g} s.", "Try again in a moment.")
+        if job.error is not None:
+            raise job.error
+        return job.session
+
+    # --- the committer's thread -------------------------------------------------------------------------------------
+
+    def _commit_until_closed(self) -> None:
+        closing = False
+        while not closing:
+            found: list[_Job | None] = [self._waiting.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    found.append(self._waiting.get_nowait())
+            jobs = [job for job in found if job is not None]
+            closing = len(jobs) < len(found)
+            try:
+                self._commit_and_push(jobs)
+            except (StoreError, NetctlError) as error:
+                _fail(jobs, _gate_error(error))
+            except Exception as error:  # the thread must go on for those who come next
+                log.exception("a commit failed")
+                _fail(jobs, GateError("database", f"The gate failed: {error!r}.", "This is a mistake in the program."))
+            for job in jobs:
+                job.done.set()
+            self._account_ended(jobs)  # after the answer: nobody has to wait for the second commit
+
+    def _commit_and_push(self, jobs: list[_Job]) -> None:
+        with self._writer.write() as db:
+            now = self._read_clock()
+            sessions.note_time(db, now)
+            changed = [self._do(db, job, now) for job in jobs]
+            if any(changed):
+                sessions.next_generation(db)
+            state = sync.snapshot(db, self._plans, now)
+        sync.push(self._netctl, state)
+
+    def _do(self, db: sqlite3.Connection, job: _Job, now: Now) -> bool:
+        """Carry out one wish in the transaction; whether it changed who is let in."""
+        wish = job.wish
+        if isinstance(wish, _Logout):
+            job.session = wish.session
+            return sessions.end(db, wish.session.id, EndReason.LOGOUT, now)
+        session = sessions.not_ended_of(db, wish.mac)
+        changed = False
+        if session is not None and not policy.is_running(session, now):
+            sessions.end(db, session.id, EndReason.TIME, now)
+            session = None
+        if session is None:
+            if sessions.count_not_ended(db) >= MAX_SESSIONS:
+                job.error = GateError("busy", f"{MAX_SESSIONS} devices are online; no more fit.", "Try again later.")
+                return False
+            minutes = wish.plan.session_minutes
+            session = sessions.begin(
+                db,
+                mac=wish.mac,
+                ipv4=wish.ipv4,
+                plan=wish.plan.id,
+                method=METHOD_TERMS,
+                terms_version=wish.terms_version,
+                limit_s=None if minutes is None else minutes * 60.0,
+                now=now,
+            )
+            changed = True
+        elif wish.ipv4 is not None and wish.ipv4 != session.ipv4:
+            session = sessions.move(db, session, wish.ipv4)
+            changed = True
+        job.session = session
+        return changed
+
+    def _account_ended(self, jobs: list[_Job]) -> None:
+        """Count the last bytes of those who left. What fails here is the meter's: it reads the same counters."""
+        seen: dict[CounterKey, Reading] = {}
+        for job in jobs:
+            if isinstance(job.wish, _Logout) and job.error is None:
+                seen |= self._counters_of(job.wish.session.id)
+        if not seen:
+            return
+        try:
+            with self._writer.write() as db:
+                counters.account(db, seen)
+        except StoreError as error:
+            log.warning("The last bytes of a session were not counted yet: %s", error)
+
+
+def _fail(jobs: list[_Job], error: GateError) -> None:
+    for job in jobs:
+        job.error = job.error or error
+
+
+def _gate_error(error: StoreError | NetctlError) -> GateError:
+    if isinstance(error, NetctlError):
+        return GateError("busy" if error.code == errors.BUSY else "netctl", error.message, error.hint)
+    return GateError(error.code, error.message, error.hint)

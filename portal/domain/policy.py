@@ -1,0 +1,80 @@
+"""Decides who is online, until when and at which rates, from rows and one reading of the clocks. Pure: no SQL, no I/O.
+
+Everything here is decided on CLOCK_BOOTTIME, so that a wall clock that jumps (no battery, late NTP) moves nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from netctl.api.types import DesiredState, Grant
+from portal.config import Plan
+from portal.domain.model import EndReason, Now, Session
+
+MAX_GRANTS = 8192  # netctl.api.types.DesiredState.grants
+
+
+def plan_of(session: Session, plans: Sequence[Plan]) -> Plan:
+    """The plan that a session runs under. One that site.toml no longer has is the site's first plan, never no limit."""
+    return next((plan for plan in plans if plan.id == session.plan), plans[0])
+
+
+def remaining_s(session: Session, now: Now) -> float | None:
+    """Seconds left, at least 0; None where the session has no time limit."""
+    if session.deadline_boot_s is None or session.remaining_s is None:
+        return None
+    if session.boot_id == now.boot_id:
+        return max(0.0, session.deadline_boot_s - now.boot_s)
+    return max(0.0, session.remaining_s)
+
+
+def is_running(session: Session, now: Now) -> bool:
+    """Not ended, and time left: a session whose time is over no longer runs, recorded or not."""
+    return session.ended_wall_s is None and remaining_s(session, now) != 0
+
+
+def why_over(session: Session, plan: Plan, now: Now, active_boot_s: float) -> EndReason | None:
+    """Why a session that is not ended must end now, or None.
+
+    ``active_boot_s`` is when the device was last seen to send, in this boot.
+    """
+    if remaining_s(session, now) == 0:
+        return EndReason.TIME
+    if plan.idle_minutes is not None and now.boot_s - active_boot_s >= plan.idle_minutes * 60:
+        return EndReason.IDLE
+    return None
+
+
+def desired_state(
+    sessions: Iterable[Session], plans: Sequence[Plan], now: Now, epoch: str, generation: int
+) -> DesiredState:
+    """The whole state for netctl: one grant for each running session, in order of id.
+
+    Deadlines are of the boot of ``now``: a session from an earlier boot gets what it had left, from now on.
+    """
+    by_id: Mapping[str, Plan] = {plan.id: plan for plan in plans}
+    grants = []
+    for session in sessions:
+        if not is_running(session, now):
+            continue
+        plan = by_id.get(session.plan, plans[0])
+        deadline = session.deadline_boot_s
+        if session.boot_id != now.boot_id and (left := remaining_s(session, now)) is not None:
+            deadline = now.boot_s + left
+        grants.append(
+            Grant(
+                id=session.id,
+                mac=session.mac,
+                ipv4=session.ipv4,
+                down_kbit=plan.down_kbit,
+                up_kbit=plan.up_kbit,
+                guaranteed_kbit=plan.guaranteed_kbit,
+                deadline_boot_s=deadline,
+            )
+        )
+    grants.sort(key=_by_id)
+    return DesiredState(epoch=epoch, generation=generation, grants=tuple(grants))
+
+
+def _by_id(grant: Grant) -> int:
+    return grant.id

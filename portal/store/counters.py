@@ -1,0 +1,78 @@
+"""Writes counter readings into the sessions' totals, each byte once. It must not know where readings come from."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+from portal.domain import usage
+from portal.domain.model import Now
+from portal.domain.usage import CounterKey, Reading
+
+# A counter whose session ended and that has not moved for this long is forgotten. netctl reports counters of removed
+# members for ten minutes; one that came back after it was forgotten would count twice.
+FORGET_AFTER_S = 86_400.0
+
+_READING = "up_bytes, down_bytes, up_packets, down_packets, sent_boot_s, received_boot_s"
+
+
+def last_of(db: sqlite3.Connection, session_id: int) -> dict[CounterKey, Reading]:
+    """The readings that this session's bytes include."""
+    rows = db.execute(f"SELECT boot_id, ip, {_READING} FROM counter WHERE session_id = ?", (session_id,))  # noqa: S608
+    return {CounterKey(row[0], session_id, row[1]): Reading(*row[2:]) for row in rows}
+
+
+def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> None:
+    """Add what is new in ``seen`` to the sessions' totals, and remember the readings, in the caller's transaction.
+
+    Readings of sessions that this database does not have are ignored. A session's ``active_boot_s`` moves to the
+    reading in which its upload grew: what arrives from outside does not prove that the device is still there.
+    """
+    for key, reading in seen.items():
+        row = db.execute(
+            f"SELECT {_READING} FROM counter WHERE session_id = ? AND boot_id = ? AND ip = ?",  # noqa: S608
+            (key.session_id, key.boot_id, key.ip),
+        ).fetchone()
+        last = None if row is None else Reading(*row)
+        if last is not None and (not usage.is_younger(reading, last) or reading.shows_the_same_as(last)):
+            continue
+        new = usage.delta(last, reading)
+        counted = db.execute(
+            """
+            UPDATE session SET up_bytes = up_bytes + ?, down_bytes = down_bytes + ?,
+                active_boot_s = CASE WHEN boot_id = ? THEN max(active_boot_s, ?) ELSE active_boot_s END
+            WHERE id = ?
+            """,
+            (
+                new.up_bytes,
+                new.down_bytes,
+                key.boot_id,
+                reading.received_boot_s if new.up_bytes else 0.0,
+                key.session_id,
+            ),
+        )
+        if counted.rowcount:
+            db.execute(
+                f"INSERT OR REPLACE INTO counter (boot_id, session_id, ip, {_READING}) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *key,
+                    reading.up_bytes,
+                    reading.down_bytes,
+                    reading.up_packets,
+                    reading.down_packets,
+                    reading.sent_boot_s,
+                    reading.received_boot_s,
+                ),
+            )
+
+
+def forget(db: sqlite3.Connection, now: Now) -> int:
+    """Forget counters that can no longer move; how many."""
+    return db.execute(
+        """
+        DELETE FROM counter WHERE received_boot_s < ?
+            AND session_id IN (SELECT id FROM session WHERE ended_wall_s IS NOT NULL)
+        """,
+        (now.boot_s - FORGET_AFTER_S,),
+    ).rowcount

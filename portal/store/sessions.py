@@ -1,0 +1,168 @@
+"""The SQL of sessions, of the boot they run in and of the uplink. It must not know Flask, netctl or policy.
+
+Every function works inside the transaction of the connection it is given (portal.store.db.Database).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from typing import Any
+
+from portal.domain.model import EndReason, Now, Session, Uplink, UplinkState
+
+_SELECT = """
+    SELECT session.id, mac, ipv4, plan, method, terms_version, started_wall_s, session.boot_id, deadline_boot_s,
+        CASE WHEN ended_wall_s IS NULL THEN max(0.0, deadline_boot_s - seen_boot_s) END,
+        active_boot_s, up_bytes, down_bytes, ended_wall_s, end_reason
+    FROM meta CROSS JOIN session
+"""
+
+
+def _session(row: tuple[Any, ...]) -> Session:
+    values = list(row)
+    values[-1] = None if values[-1] is None else EndReason(values[-1])
+    return Session(*values)
+
+
+def not_ended(db: sqlite3.Connection) -> list[Session]:
+    """Sessions without a recorded end, in order of id; those whose time is over included."""
+    return [_session(row) for row in db.execute(_SELECT + "WHERE ended_wall_s IS NULL ORDER BY session.id")]
+
+
+def not_ended_of(db: sqlite3.Connection, mac: str) -> Session | None:
+    row = db.execute(_SELECT + "WHERE mac = ? AND ended_wall_s IS NULL", (mac,)).fetchone()
+    return None if row is None else _session(row)
+
+
+def by_id(db: sqlite3.Connection, session_id: int) -> Session | None:
+    row = db.execute(_SELECT + "WHERE session.id = ?", (session_id,)).fetchone()
+    return None if row is None else _session(row)
+
+
+def count_not_ended(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT count(*) FROM session WHERE ended_wall_s IS NULL").fetchone()[0])
+
+
+def begin(
+    db: sqlite3.Connection,
+    *,
+    mac: str,
+    ipv4: str | None,
+    plan: str,
+    method: str,
+    terms_version: str,
+    limit_s: float | None,
+    now: Now,
+) -> Session:
+    """Start a session; the device must not have another (unique index). An address belongs to who came last."""
+    _take_address(db, ipv4)
+    deadline_boot_s = None if limit_s is None else now.boot_s + limit_s
+    row = db.execute(
+        """
+        INSERT INTO session
+            (mac, ipv4, plan, method, terms_version, started_wall_s, boot_id, deadline_boot_s, active_boot_s)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+        """,
+        (
+            mac,
+            ipv4,
+            plan,
+            method,
+            terms_version,
+            now.wall_s,
+            now.boot_id,
+            deadline_boot_s,
+            now.boot_s,
+        ),
+    ).fetchone()
+    return Session(
+        id=row[0],
+        mac=mac,
+        ipv4=ipv4,
+        plan=plan,
+        method=method,
+        terms_version=terms_version,
+        started_wall_s=now.wall_s,
+        boot_id=now.boot_id,
+        deadline_boot_s=deadline_boot_s,
+        remaining_s=limit_s,
+        active_boot_s=now.boot_s,
+        up_bytes=0,
+        down_bytes=0,
+        ended_wall_s=None,
+        end_reason=None,
+    )
+
+
+def move(db: sqlite3.Connection, session: Session, ipv4: str) -> Session:
+    """The device of this session has another address now."""
+    _take_address(db, ipv4)
+    db.execute("UPDATE session SET ipv4 = ? WHERE id = ?", (ipv4, session.id))
+    return replace(session, ipv4=ipv4)
+
+
+def _take_address(db: sqlite3.Connection, ipv4: str | None) -> None:
+    """Whoever had the address lost it (its lease ran out). That session stays; it gets its next address at login."""
+    if ipv4 is not None:
+        db.execute("UPDATE session SET ipv4 = NULL WHERE ipv4 = ? AND ended_wall_s IS NULL", (ipv4,))
+
+
+def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now) -> bool:
+    """Record the end; False where the session had ended before."""
+    done = db.execute(
+        "UPDATE session SET ended_wall_s = ?, end_reason = ? WHERE id = ? AND ended_wall_s IS NULL",
+        (now.wall_s, reason.value, session_id),
+    )
+    return done.rowcount == 1
+
+
+# --- the state's name and the boot ----------------------------------------------------------------------------------
+
+
+def state_name(db: sqlite3.Connection) -> tuple[str, int]:
+    """(epoch, generation) of what the rows say now."""
+    epoch, generation = db.execute("SELECT epoch, generation FROM meta").fetchone()
+    return epoch, generation
+
+
+def next_generation(db: sqlite3.Connection) -> None:
+    db.execute("UPDATE meta SET generation = generation + 1")
+
+
+def note_time(db: sqlite3.Connection, now: Now) -> int:
+    """Every writer's first statement: how far this boot came. In a new boot, sessions go on with what they had left.
+
+    Returns the number of sessions that were carried into a new boot.
+    """
+    same_boot = db.execute(
+        "UPDATE meta SET seen_boot_s = max(seen_boot_s, ?) WHERE boot_id = ?", (now.boot_s, now.boot_id)
+    )
+    if same_boot.rowcount:
+        return 0
+    carried = db.execute(
+        """
+        UPDATE session SET boot_id = :boot_id, active_boot_s = :boot_s,
+            deadline_boot_s = :boot_s + max(0.0, deadline_boot_s - (SELECT seen_boot_s FROM meta))
+        WHERE ended_wall_s IS NULL
+        """,
+        {"boot_id": now.boot_id, "boot_s": now.boot_s},
+    ).rowcount
+    db.execute("DELETE FROM counter")  # the kernel's counters of an earlier boot are gone for good
+    db.execute("UPDATE meta SET boot_id = ?, seen_boot_s = ?, generation = generation + 1", (now.boot_id, now.boot_s))
+    return carried
+
+
+# --- uplink ---------------------------------------------------------------------------------------------------------
+
+
+def set_uplink(db: sqlite3.Connection, state: UplinkState, since_boot_s: float | None, boot_id: str) -> None:
+    db.execute("INSERT OR REPLACE INTO uplink VALUES (1, ?, ?, ?)", (state.value, boot_id, since_boot_s))
+
+
+def uplink(db: sqlite3.Connection, now: Now) -> Uplink:
+    """What the meter last found in this boot."""
+    row = db.execute("SELECT state, since_boot_s FROM uplink WHERE boot_id = ?", (now.boot_id,)).fetchone()
+    if row is None or row[1] is None:
+        return Uplink(UplinkState.UNKNOWN, None)
+    return Uplink(UplinkState(row[0]), now.wall_s - (now.boot_s - row[1]))

@@ -1,0 +1,146 @@
+"""Creates or migrates the database before anybody uses it, in a short-lived child. It must not know what tables hold.
+
+The child keeps sqlite-utils out of the memory of the processes that last, and works as the owner of the data directory,
+so that root never leaves a file there that the portal cannot write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from portal.store import db
+from portal.store.db import StoreError
+
+
+def ensure(path: Path) -> None:
+    """Make sure that the database at ``path`` exists, is Gerbang's and has this version's schema. Raises StoreError.
+
+    The directory must exist. Call it with root rights or as the directory's owner, and before any thread is started.
+    """
+    if is_current(path):
+        return
+
+    def bring_up() -> None:
+        from portal.store import migrations  # noqa: PLC0415 - loads sqlite-utils; before root is given up, to read it
+
+        become_owner_of(path.parent)
+        create_or_migrate(path, migrations.migrate)
+
+    in_child(bring_up)
+
+
+def is_current(path: Path) -> bool:
+    """Is nothing to be done? Raises StoreError where only `gerbang recover` may do it."""
+    if db.read_marker(path) is None or not path.exists():
+        refuse_remains(path)
+        return False
+    connection = db.connect_any_version(path)
+    try:
+        if db.schema_version(connection) < db.SCHEMA_VERSION:
+            return False
+        db.check_identity(connection, path)
+    except sqlite3.Error as error:
+        raise db.store_error(error, path) from error
+    finally:
+        connection.close()
+    return True
+
+
+def refuse_remains(path: Path) -> None:
+    """Raises StoreError if the database is missing though something says that there was one."""
+    if path.exists():
+        return
+    if db.read_marker(path) is not None:
+        raise StoreError(db.DATABASE_CORRUPT, f"The database {path} existed and is gone.")
+    if (log := path.with_name(path.name + "-wal")).exists():
+        raise StoreError(db.DATABASE_CORRUPT, f"The database {path} is gone, but its log {log.name} is there.")
+
+
+def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> None:
+    """What the child does. One process at a time, under a lock on the directory."""
+    try:
+        with _locked(path.parent):
+            refuse_remains(path)
+            if not path.exists():
+                _create(path, migrate)
+            connection = db.connect_any_version(path)
+            try:
+                if db.schema_version(connection) <= db.SCHEMA_VERSION:
+                    migrate(connection)
+                db.check_identity(connection, path)
+                if db.read_marker(path) is None:
+                    db.write_marker(path, connection.execute("SELECT epoch FROM meta").fetchone()[0])
+            finally:
+                connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise db.store_error(error, path) from error
+
+
+def _create(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> None:
+    """Build the file under another name, so that a power cut leaves a whole one at ``path`` or none."""
+    new = path.with_name(path.name + ".new")
+    for leftover in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
+        leftover.unlink(missing_ok=True)
+    connection = sqlite3.connect(new, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        migrate(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()  # the last to close writes the log back and removes it
+    new.chmod(0o600)
+    new.rename(path)
+    db.sync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def become_owner_of(directory: Path) -> None:
+    """Give up root for the user and group that own ``directory``; nothing to do for anybody else."""
+    if os.geteuid() != 0:
+        return
+    owner = directory.stat()
+    if owner.st_uid:
+        os.setgroups([])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+
+
+def in_child(work: Callable[[], None]) -> None:
+    """Run ``work`` in a forked child and wait for it; the StoreError that it raised is raised here."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        said = b""
+        try:
+            work()
+        except StoreError as error:
+            said = json.dumps([error.code, error.message, error.hint]).encode()
+        except BaseException as error:  # whatever it is, the parent says it
+            said = json.dumps([db.DATABASE, f"The database could not be set up: {error!r}.", None]).encode()
+        finally:
+            os.write(writing, said)
+            os._exit(1 if said else 0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        heard = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if heard:
+        raise StoreError(*json.loads(heard))
+    if status != 0:
+        raise StoreError(db.DATABASE, f"The child that sets up the database ended with {status}.")

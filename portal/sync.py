@@ -1,0 +1,54 @@
+"""Builds the whole desired state and pushes it to netctl. It must not know who asked for it.
+
+Whoever pushes has committed before: a push that fails loses nothing, since the meter's next one carries it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from netctl.api import errors
+from netctl.api.errors import NetctlError
+from netctl.api.types import Applied, DesiredState, Status, Usage
+from portal.config import Plan
+from portal.domain import policy
+from portal.domain.model import Now
+from portal.store import sessions
+
+RETRY_AFTER_S = 0.4  # netctl's restart takes less
+
+
+class Netctl(Protocol):
+    """What the portal uses of netctl.api.client.Client. Every method raises NetctlError."""
+
+    def apply(self, state: DesiredState) -> Applied: ...
+
+    def whois(self, ip: str) -> str | None: ...
+
+    def usage(self, grant: int | None = None) -> Usage: ...
+
+    def status(self) -> Status: ...
+
+
+def snapshot(db: sqlite3.Connection, plans: Sequence[Plan], now: Now) -> DesiredState:
+    """The state that the rows ask for. Read in the transaction that changed them, so that name and rows agree.
+
+    A read that fails raises, and nothing is pushed: an empty state only ever comes from a database that was read whole
+    and has nobody online.
+    """
+    epoch, generation = sessions.state_name(db)
+    return policy.desired_state(sessions.not_ended(db), plans, now, epoch, generation)
+
+
+def push(netctl: Netctl, state: DesiredState, wait: Callable[[float], object] = time.sleep) -> Applied:
+    """Returns when ``state``, or a newer one, is in force in the kernel. Tries once more if netctl was not there."""
+    try:
+        return netctl.apply(state)
+    except NetctlError as error:
+        if error.code != errors.UNREACHABLE:
+            raise
+    wait(RETRY_AFTER_S)
+    return netctl.apply(state)
