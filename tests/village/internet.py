@@ -1,0 +1,112 @@
+"""The Internet as the village needs it: a provider's router with router advertisements, its resolver, and the Web.
+
+It must not know the gateway's programs or the phones.
+
+    198.18.0.1, 2001:db8:0:1::1   the provider's router, at the other end of the gateway's uplink
+    198.18.5.53, 2001:db8:5::53   the provider's resolver (a real dnsmasq)
+    198.18.5.80, 2001:db8:5::80   every Web host (tests.village.webserver)
+Addresses are of RFC 2544 (198.18.0.0/15) and RFC 3849 (2001:db8::/32).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tests.village import links
+from tests.village.netns import Namespace
+from tests.village.webserver import probe_answers
+
+REPOSITORY = Path(__file__).parents[2]
+ROUTER, ROUTER6 = "198.18.0.1", "2001:db8:0:1::1"
+GATEWAY = "198.18.0.2"
+DNS, DNS6 = "198.18.5.53", "2001:db8:5::53"
+WEB, WEB6 = "198.18.5.80", "2001:db8:5::80"
+HOST = "www.village.example"
+UPLINK = "up0"
+
+
+class Internet:
+    """One namespace. ``plug`` gives the cable that a gateway's uplink hangs on."""
+
+    host = HOST
+
+    def __init__(self, *, ipv6: bool) -> None:
+        self.ns = Namespace("internet")
+        self.ipv6 = ipv6
+        self._dns: subprocess.Popen[Any] | None = None
+        self._web: subprocess.Popen[Any] | None = None
+
+    def plug(self, gateway: Namespace, interface: str) -> None:
+        """Cable to the gateway's uplink; the router's side is up and has its addresses."""
+        self.ns.sysctl(
+            "net.ipv6.conf.default.accept_dad", 0
+        )  # its link-local address must answer the first solicitation
+        links.cable(self.ns, UPLINK, gateway, interface)
+        links.up(self.ns, UPLINK)
+        links.add_address(self.ns, UPLINK, f"{ROUTER}/24")
+        for address in (DNS, WEB):
+            links.add_address(self.ns, "lo", f"{address}/32")
+        if self.ipv6:
+            self.ns.sysctl("net.ipv6.conf.all.forwarding", 1)
+            links.add_address(self.ns, UPLINK, f"{ROUTER6}/64", nodad=True)
+            for address in (DNS6, WEB6):
+                links.add_address(self.ns, "lo", f"{address}/128", nodad=True)
+
+    def start(self) -> None:
+        """Start the resolver (and router advertisements) and the Web; returns when both serve."""
+        self.start_dns()
+        addresses = [WEB, *([WEB6] if self.ipv6 else [])]
+        self._web = self.ns.popen(
+            [sys.executable, "-m", "tests.village.webserver", *addresses],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._web.stdout is not None
+        if self._web.stdout.readline().strip() != "ready":
+            raise RuntimeError("the village's Web server did not start")
+
+    def start_dns(self) -> None:
+        hosts = sorted({host for host, _ in probe_answers()} | {HOST})
+        lines = ["no-resolv", "no-hosts", "bind-interfaces", f"interface={UPLINK}", "log-facility=-", "pid-file="]
+        lines += [f"listen-address={address}" for address in (DNS, *([DNS6] if self.ipv6 else []))]
+        lines += ["user=root", "group=root", "local=/#/"]
+        lines += [f"address=/{host}/{WEB}" for host in hosts]
+        if self.ipv6:
+            lines += [f"address=/{host}/{WEB6}" for host in hosts]
+            lines += ["enable-ra", f"dhcp-range={ROUTER6[:-1]},ra-only,64,1h", f"ra-param={UPLINK},high,10,1800"]
+        # read at start only, so the file need not stay
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
+            config.write("\n".join(lines) + "\n")
+            config.flush()
+            self._dns = self.ns.popen(
+                ["dnsmasq", "--keep-in-foreground", f"--conf-file={config.name}", "--log-facility=-"],
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+            assert self._dns.stderr is not None
+            for line in self._dns.stderr:  # it says "started" once its sockets are bound
+                if "started" in line:
+                    return
+        raise RuntimeError(f"the village's resolver did not start: {line.strip()}")
+
+    def stop_dns(self) -> None:
+        """The provider's resolver falls silent."""
+        if self._dns is not None:
+            self._dns.kill()
+            self._dns.wait()
+            self._dns = None
+
+    def unplugged(self, unplugged: bool) -> None:
+        """Cut (True) or mend the cable between provider and gateway."""
+        state = "down" if unplugged else "up"
+        links.rtnl(self.ns, lambda ip: ip.link("set", index=links.index(ip, UPLINK), state=state))
+
+    def close(self) -> None:
+        self.ns.close()
