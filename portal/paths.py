@@ -33,4 +33,10 @@ class Paths:
 
     @property
     def leases(self) -> Path:
-        return self.data / "dnsmasq.leases"
+        """In a folder of its own, because dnsmasq writes it as its own user."""
+        return self.data / "dnsmasq" / "leases"
+
+    @property
+    def site(self) -> Path:
+        """The checked copy of site.toml that the running gateway was started with."""
+        return self.run / "site.toml"

@@ -47,8 +47,8 @@ def findings(config: SiteConfig, *, files: bool, here: bool) -> Iterator[Finding
 
 
 def languages() -> tuple[str, ...]:
-    """Languages that the portal's pages exist in: "id", which they are written in, and each that has a catalogue."""
-    return tuple(sorted({"id", *(file.parents[1].name for file in LANGUAGES.glob("*/LC_MESSAGES/*.po"))}))
+    """Languages that the portal's pages exist in: one catalogue each, which a native speaker may add."""
+    return tuple(sorted(file.parents[1].name for file in LANGUAGES.glob("*/LC_MESSAGES/*.po")))
 
 
 def _site(config: SiteConfig) -> Iterator[Finding]:

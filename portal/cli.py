@@ -1,0 +1,200 @@
+"""The command line, `gerbang`: parses options, calls the parts, says mistakes, exits with sysexits codes.
+
+It must not know how anything is done; each command imports what it needs, so that `gerbang version` loads nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from portal.paths import Paths
+
+SITE = Path("/etc/gerbang/site.toml")
+EXITS = """\b
+Exit status (sysexits): 0 done, 1 something is wrong, 64 wrong use, 69 something that is needed is missing,
+75 busy, 77 not allowed, 78 mistakes in site.toml."""
+
+Command = Callable[..., Any]
+
+
+def _options(*options: Command) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_FILE = click.Path(path_type=Path)
+site_option = click.option("--site", type=_FILE, default=SITE, show_default=True, help="The site's configuration.")
+places = _options(
+    click.option("--run-dir", type=_FILE, default=Paths().run, show_default=True, help="Sockets and generated files."),
+    click.option("--data-dir", type=_FILE, default=Paths().data, show_default=True, help="Database and leases."),
+)
+user_option = click.option("--user", default="gerbang", show_default=True, help="The portal's unprivileged user.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXITS)
+def gerbang() -> None:
+    """Captive portal and hotspot controller of a village's gateway."""
+
+
+@gerbang.command()
+@site_option
+@places
+@user_option
+@click.option("--keep", is_flag=True, help="On stopping, leave the rules in the kernel: users stay online.")
+def run(site: Path, run_dir: Path, data_dir: Path, user: str, keep: bool) -> None:
+    """Run the whole gateway in the foreground until SIGTERM or Ctrl-C.
+
+    Starts netctl, dnsmasq, the meter and the guest pages on the interfaces that site.toml names, restarts what dies,
+    and prints one log. A second signal kills what is left.
+    """
+    from portal import prepare, privileges  # noqa: PLC0415
+    from portal.site import SiteErrors  # noqa: PLC0415
+
+    try:
+        prepare.start(site, Paths(run_dir, data_dir), user, keep)
+    except SiteErrors as errors:
+        _say_mistakes(errors.mistakes, as_json=False)
+        sys.exit(os.EX_CONFIG)
+    except prepare.StartError as error:
+        _fail(error.status, error.message, error.hint)
+    except privileges.PrivilegeError as error:
+        _fail(os.EX_NOPERM, error.message, error.hint)
+
+
+@gerbang.command()
+@click.argument("file", type=_FILE, default=SITE)
+@click.option("--here", is_flag=True, help="Also compare with this machine's interfaces and networks.")
+@json_option
+def check(file: Path, here: bool, as_json: bool) -> None:
+    """Say all mistakes in a site.toml at once.
+
+    FILE is the configuration, by default /etc/gerbang/site.toml. Exit status 0 without mistakes, 78 with.
+    """
+    from portal import site  # noqa: PLC0415
+
+    config, mistakes = site.check(file, here=here)
+    if config is None:
+        _say_mistakes(mistakes, as_json)
+        sys.exit(os.EX_CONFIG)
+    if as_json:
+        import msgspec  # noqa: PLC0415
+
+        _print_json({"file": str(file), "mistakes": [], "config": msgspec.to_builtins(config)})
+    else:
+        click.echo(f"{file}: no mistakes.")
+
+
+@gerbang.command()
+@site_option
+@places
+@user_option
+@click.option("--tls", is_flag=True, help="Serve https on tls_port.")
+def guest(site: Path, run_dir: Path, data_dir: Path, user: str, tls: bool) -> None:
+    """Serve the guest pages (started by `run`, or by a systemd unit)."""
+    _serve("guest-tls" if tls else "guest", site, run_dir, data_dir, user)
+
+
+@gerbang.command()
+@site_option
+@places
+@user_option
+def meter(site: Path, run_dir: Path, data_dir: Path, user: str) -> None:
+    """Count usage, end sessions, watch the uplink (started by `run`, or by a systemd unit)."""
+    _serve("meter", site, run_dir, data_dir, user)
+
+
+def _serve(role: str, site: Path, run_dir: Path, data_dir: Path, user: str) -> NoReturn:
+    from portal import serve  # noqa: PLC0415
+
+    sys.exit(serve.serve(serve.Orders(role, str(site), str(run_dir), str(data_dir), user)))
+
+
+@gerbang.command()
+@places
+@json_option
+def status(run_dir: Path, data_dir: Path, as_json: bool) -> None:
+    """Say who is online, how the uplink is, and whether the kernel does what it was told."""
+    from portal import report  # noqa: PLC0415
+
+    found = report.status(Paths(run_dir, data_dir))
+    _print_json(found.as_json()) if as_json else click.echo(found.text())
+    sys.exit(os.EX_OK if found.well else 1)
+
+
+@gerbang.command()
+@click.option("--site", type=_FILE, default=None, help="The site's configuration.  [default: the running gateway's]")
+@places
+@json_option
+def doctor(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> None:
+    """Examine the gateway, and say for each thing that is wrong what to do.
+
+    Looks at site.toml, the database, the disk, the certificate, the clock and what netctl says of the kernel.
+    """
+    from portal import report  # noqa: PLC0415
+
+    paths = Paths(run_dir, data_dir)
+    found = report.doctor(paths, site or (paths.site if paths.site.exists() else SITE))
+    if as_json:
+        _print_json({"well": all(line.well for line in found), "findings": [line.as_json() for line in found]})
+    else:
+        for line in found:
+            click.echo(line.text())
+    sys.exit(os.EX_OK if all(line.well for line in found) else 1)
+
+
+@gerbang.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed  # noqa: PLC0415
+
+    found = installed("gerbang")
+    _print_json({"version": found}) if as_json else click.echo(f"gerbang {found}")
+
+
+def _say_mistakes(mistakes: Sequence[Any], as_json: bool) -> None:
+    if as_json:
+        import msgspec  # noqa: PLC0415
+
+        _print_json({"file": mistakes[0].file, "mistakes": msgspec.to_builtins(list(mistakes))})
+        return
+    for mistake in mistakes:
+        click.echo(str(mistake), err=True)
+    count = len(mistakes)
+    click.echo(f"{count} mistake{'s' * (count != 1)}.", err=True)
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _fail(status: int, message: str, hint: str) -> NoReturn:
+    click.echo(f"{message}\n    {hint}", err=True)
+    sys.exit(status)
+
+
+def main() -> None:
+    """The console script. Wrong use exits with 64 (EX_USAGE), not with click's 2."""
+    try:
+        gerbang.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(os.EX_USAGE)
+    except click.Abort:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Makes everything ready for the gateway's processes and turns into their supervisor. It must not know how they work.
+
+Checks site.toml, makes the directories, writes the configurations of netctl and dnsmasq, brings the database up to
+date. All that is heavy happens here; the exec at the end gives its memory back.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from netctl.api.types import encode
+from portal import certificate, clock, dnsmasq, privileges, run, site
+from portal.config import SiteConfig
+from portal.paths import Paths
+from portal.store import setup
+from portal.store.db import StoreError
+
+DNSMASQ_USER = "dnsmasq"
+
+
+class StartError(Exception):
+    """The gateway cannot be started here: ``status`` (sysexits), ``message``, and ``hint``."""
+
+    def __init__(self, status: int, message: str, hint: str) -> None:
+        super().__init__(f"{message} {hint}")
+        self.status = status
+        self.message = message
+        self.hint = hint
+
+
+def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
+    """Prepare all and become the supervisor. Raises SiteErrors, StartError, PrivilegeError; nothing runs yet then."""
+    if os.geteuid() != 0:
+        raise StartError(os.EX_NOPERM, "Only root can run a gateway.", "Start it with sudo.")
+    config, mistakes = site.check(path, here=True)
+    if config is None:
+        raise site.SiteErrors(mistakes)
+    account, dnsmasq_account = privileges.account(user), privileges.account(DNSMASQ_USER)
+    orders = run.Orders(
+        run=str(paths.run),
+        data=str(paths.data),
+        site=str(paths.site),
+        user=user,
+        dnsmasq=_program("dnsmasq", "dnsmasq-base"),
+        dnsmasq_user=f"{dnsmasq_account.pw_uid}",
+        dnsmasq_group=f"{dnsmasq_account.pw_gid}",
+        setpriv=_program("setpriv", "util-linux"),
+        tls=config.portal.certificate is not None,
+        keep=keep,
+        lock=lock(paths),
+        refresh=_refresh(paths) if config.portal.certificate else None,
+    )
+    directory(paths.run, 0, account.pw_gid, 0o751)
+    directory(paths.data, account.pw_uid, account.pw_gid, 0o751)
+    directory(paths.leases.parent, dnsmasq_account.pw_uid, dnsmasq_account.pw_gid, 0o750)
+    write(paths.site, path.read_text(encoding="utf-8"))
+    told = site.gateway_config(config, paths, account.pw_uid, account.pw_gid)
+    write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
+    write_dnsmasq(config, paths)
+    os.environ["TZ"] = config.site.timezone
+    time.tzset()
+    try:
+        setup.ensure(paths.database)
+    except StoreError as error:
+        # Whoever is online stays so, and the page says what is wrong: a gateway that does not start helps nobody.
+        run.log("gerbang", str(error))
+    run.log(
+        "gerbang", f"{config.site.code} {config.site.name} on {config.lan.interface}, uplink {config.uplink.interface}"
+    )
+    argv = run.python("portal.run", run.encode(orders))
+    os.execve(argv[0], argv, environment())  # noqa: S606  no shell is what is wanted
+
+
+def environment() -> dict[str, str]:
+    """What children get to see of this process's environment, and what makes Python frugal."""
+    wanted = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "NOTIFY_SOCKET", "TMPDIR")
+    kept = {name: os.environ[name] for name in wanted if name in os.environ}
+    return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+def lock(paths: Paths) -> int:
+    """A descriptor that holds the run directory for one gateway, and that the exec leaves open."""
+    paths.run.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(paths.run / "gerbang.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        other = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
+        hint = f"Stop that one (process {other}), or give this one its own --run-dir and --data-dir."
+        raise StartError(os.EX_TEMPFAIL, f"Another gateway is running in {paths.run}.", hint) from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    os.set_inheritable(descriptor, True)
+    return descriptor
+
+
+def directory(path: Path, uid: int, gid: int, mode: int) -> None:
+    """Others may pass through (dnsmasq does, to its lease file) but neither list nor read."""
+    path.mkdir(parents=True, exist_ok=True)
+    os.chown(path, uid, gid, follow_symlinks=True)
+    path.chmod(mode)
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all, readable for all: it holds no secrets, and dnsmasq reads it as its own user."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+    Path(name).rename(path)
+
+
+def write_dnsmasq(config: SiteConfig, paths: Paths) -> None:
+    """Write dnsmasq.conf for this moment: the https API is announced while its certificate and the clock are good."""
+    announce = False
+    if config.portal.certificate and config.portal.key:
+        try:
+            found = certificate.read(config.portal.certificate, config.portal.key)
+            announce = found.announceable(time.time(), clock.wall_is_trusted())
+        except certificate.CertificateError as error:
+            run.log("gerbang", str(error))
+    write(paths.dnsmasq_config, dnsmasq.render(config, paths, announce_api=announce))
+
+
+def _refresh(paths: Paths) -> tuple[str, ...]:
+    return run.python("portal.prepare", json.dumps({"run": str(paths.run), "data": str(paths.data)}))
+
+
+def _program(name: str, package: str) -> str:
+    if found := shutil.which(name):
+        return found
+    raise StartError(os.EX_UNAVAILABLE, f"The program {name} is not installed.", f"Install it: apt install {package}")
+
+
+if __name__ == "__main__":  # the supervisor's refresh
+    told = json.loads(sys.argv[1])
+    there = Paths(Path(told["run"]), Path(told["data"]))
+    write_dnsmasq(site.load(there.site), there)

@@ -1,0 +1,63 @@
+"""Gives up root for good, and ties a child's life to its parent's. It must not know what the process is for."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import signal
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+PR_SET_NO_NEW_PRIVS = 38
+
+
+class PrivilegeError(Exception):
+    """A user is missing or the kernel refuses: ``message`` says which, ``hint`` what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message} {hint}")
+        self.message = message
+        self.hint = hint
+
+
+def account(user: str) -> pwd.struct_passwd:
+    """The system's entry for ``user``; PrivilegeError says how to make one that is missing."""
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise PrivilegeError(
+            f"There is no user {user} on this machine.",
+            f"Make it: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {user}",
+        ) from None
+
+
+def drop(user: str, parent: int | None = None) -> None:
+    """Become ``user`` without any way back: groups, ids, no_new_privs, umask 027. Does nothing for ids held already.
+
+    Files that the process still needs must be open or loaded before. ``parent``: the process whose end this one must
+    not outlive; it then gets SIGTERM. That is asked for last, because the kernel forgets it whenever ids change.
+    Raises PrivilegeError where something is refused.
+    """
+    entry = account(user)
+    if entry.pw_uid == 0:
+        raise PrivilegeError(f"{user} is root; the portal must not run as root.", "Use --user gerbang.")
+    if os.getresuid() != (entry.pw_uid,) * 3:
+        if os.geteuid() != 0:
+            raise PrivilegeError(f"Only root can become {user}.", "Start it with sudo.")
+        os.setgroups([])
+        os.setresgid(*(entry.pw_gid,) * 3)
+        os.setresuid(*(entry.pw_uid,) * 3)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    os.umask(0o027)
+    if parent is not None:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it ended before the kernel was asked, so no signal will come
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
+        error = os.strerror(ctypes.get_errno())
+        raise PrivilegeError(
+            f"The kernel refused prctl({option}): {error}.", "A Linux kernel of version 3.5 or later is needed."
+        )

@@ -1,0 +1,70 @@
+"""Starts the portal's own processes, guest and meter: load everything as root, give up root, work. It knows no details.
+
+Run by the supervisor as ``python -m portal.serve '{"role": "meter", ...}'`` rather than through the command line, which
+would keep 4 MB of option parser in each of them. After the drop the source tree may be unreadable, so each role has a
+``prepare`` that loads what it will need.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from portal.paths import Paths
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """``role`` is guest, guest-tls or meter; ``parent`` the process whose end it must not outlive."""
+
+    role: str
+    site: str
+    run: str
+    data: str
+    user: str
+    parent: int | None = None
+
+
+def serve(orders: Orders) -> int:
+    """Become the process of this role; returns an exit status (sysexits) once it has ended."""
+    from portal import privileges, site  # noqa: PLC0415  the supervisor imports Orders alone
+
+    paths = Paths(Path(orders.run), Path(orders.data))
+    try:
+        config = site.load(orders.site)
+        if orders.role == "meter":
+            return _meter(config, paths, orders)
+        from portal import wsgi  # noqa: PLC0415  the meter never loads Flask
+
+        wsgi.prepare(config, paths)
+        privileges.drop(orders.user, orders.parent)
+        wsgi.serve(config, paths, orders.role == "guest-tls")
+    except site.SiteErrors as errors:
+        print(errors, file=sys.stderr)
+        return os.EX_CONFIG
+    except privileges.PrivilegeError as error:
+        print(error, file=sys.stderr)
+        return os.EX_NOPERM
+    return os.EX_OK
+
+
+def _meter(config: site.SiteConfig, paths: Paths, orders: Orders) -> int:  # type: ignore[name-defined]  # noqa: F821
+    import threading  # noqa: PLC0415
+
+    from portal import meter, privileges  # noqa: PLC0415
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    meter.prepare(config, paths)
+    privileges.drop(orders.user, orders.parent)
+    meter.run_meter(config, paths, stop)
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Orders(**json.loads(sys.argv[1]))))
