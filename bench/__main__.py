@@ -1,0 +1,101 @@
+"""``python -m bench``: runs the measures that are asked for and prints what they found. It knows only their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from bench import failures, forwarding, portal, shaping
+from bench.result import Result, markdown, table
+
+GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
+    "single": portal.single,
+    "storm_200": partial(portal.storm, 200),
+    "storm_500": partial(portal.storm, 500),
+    "goodput": shaping.goodput,
+    "latency": shaping.latency,
+    "fairness": shaping.fairness,
+    "cpu_per_packet": forwarding.cpu_per_packet,
+    "kill9": failures.kill9,
+    "restore": failures.restore,
+}
+# Measures that do not begin with their group's name.
+ALIASES = {"page": "single", "login": "single", "cpu_per_login": "single", "memory": "storm_500"}
+
+
+def group_of(name: str) -> str:
+    """The group that yields the measure ``name`` (a group's own name, a measure's, or its beginning)."""
+    for beginning, group in [*((group, group) for group in GROUPS), *ALIASES.items()]:
+        if name.startswith(beginning):
+            return group
+    for group in GROUPS:
+        if group.startswith(name):
+            return group
+    known = ", ".join([*GROUPS, *ALIASES])
+    raise click.UsageError(f"there is no measure {name!r}; known are {known}")
+
+
+def machine() -> str:
+    """One line that names what the figures are of."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0].partition(":")[2].strip() if models else "unknown processor"
+    gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
+    system = platform.freedesktop_os_release().get("PRETTY_NAME", "unknown system")
+    return (
+        f"{model}, {os.cpu_count()} cores, {gib:.0f} GiB, {platform.machine()}; Linux {platform.release()}, {system}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+@click.command()
+@click.option("--only", metavar="NAME,...", help=f"Only these: {', '.join([*GROUPS, *ALIASES])}.")
+@click.option(
+    "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write one object a measure."
+)
+@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a table.")
+def main(only: str | None, json_file: Path | None, markdown_file: Path | None) -> None:
+    """Measure the gateway in the virtual village. Figures are of this machine and this moment; nothing fails by them.
+
+    The exit code is 1 only where a measure could not be taken.
+    """
+    wanted = list(dict.fromkeys(group_of(name) for name in only.split(","))) if only else list(GROUPS)
+    click.echo(machine(), err=True)
+    results: list[Result] = []
+    broken = []
+    for group in wanted:
+        start = time.monotonic()
+        click.echo(f"{group} ...", err=True)
+        try:
+            for result in GROUPS[group]():
+                results.append(result)
+                click.echo(table([result]).splitlines()[1], err=True)
+        except Exception as error:
+            if os.environ.get("BENCH_TRACEBACK"):
+                raise
+            broken.append(group)
+            click.echo(f"{group} could not be measured: {type(error).__name__}: {error}", err=True)
+        click.echo(f"{group} took {time.monotonic() - start:.0f} s", err=True)
+    click.echo(table(results))
+    if json_file is not None:
+        json_file.write_text(json.dumps([result.as_json() for result in results], indent=1) + "\n")
+    if markdown_file is not None:
+        when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        markdown_file.write_text(
+            f"Machine: {machine()}. Load {os.getloadavg()[0]:.1f} at the end, {when}.\n\n{markdown(results)}\n"
+        )
+    if broken:
+        click.echo(f"not measured: {', '.join(broken)}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
