@@ -1,0 +1,128 @@
+"""The words of the guest pages: catalogues read from gettext .po files, numbers and times as each language writes them.
+It must not know requests, sessions or pages.
+
+A language is one file, ``translations/<code>/LC_MESSAGES/messages.po``; adding it is all it takes. Message ids are
+names, not sentences, so that better wording in one language leaves the others alone; what a catalogue lacks is taken
+from Bahasa Indonesia.
+Catalogues are compiled in memory: no binary file is kept, and none can be older than its source. Babel is used without
+Flask-Babel, which knows only locales that Babel knows: Kutai, Banjar and Kenyah are not among them, and most pages here
+are made before there is a request.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gettext
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from zoneinfo import ZoneInfo
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_time
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+
+SOURCE = "id"
+"""The language that every other one falls back to."""
+
+_BYTE_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """``code`` is what stands in URLs; ``locale`` gives the forms of numbers and times
+    (Bahasa Indonesia's for languages that Babel does not know)."""
+
+    code: str
+    messages: gettext.NullTranslations
+    locale: Locale
+
+    @property
+    def tag(self) -> str:
+        """For lang attributes (BCP 47)."""
+        return self.code.replace("_", "-")
+
+    @property
+    def name(self) -> str:
+        """The language's name in itself."""
+        return self.text("language.name")
+
+    def text(self, message_id: str, **values: str) -> str:
+        message = self.messages.gettext(message_id)
+        return message % values if values else message
+
+    def counted(self, message_id: str, count: int) -> str:
+        return self.messages.ngettext(message_id, message_id, count) % {"count": self.number(count)}
+
+    def number(self, value: float) -> str:
+        """At most one decimal, and none once there are three digits before it."""
+        return format_decimal(value, format="#,##0" if abs(value) >= 99.95 else "#,##0.#", locale=self.locale)
+
+    def size(self, n_bytes: int) -> str:
+        """Decimal units, as data volumes are sold: 1,5 MB."""
+        for i, (unit_bytes, unit) in enumerate(_BYTE_UNITS):
+            # 999 950 bytes are written 1 MB, not 1.000 kB.
+            if n_bytes >= unit_bytes * (0.99995 if i < len(_BYTE_UNITS) - 1 else 1):
+                return f"{self.number(n_bytes / unit_bytes)} {unit}"
+        return f"{self.number(n_bytes)} {self.text('unit.byte')}"
+
+    def rate(self, kbit: int) -> str:
+        """Kilobit per second in the unit that people know from their providers: 5 Mbps."""
+        return f"{self.number(kbit / 1000)} Mbps" if kbit >= 1000 else f"{self.number(kbit)} kbps"
+
+    def duration(self, seconds: float) -> str:
+        """Hours and minutes, rounded down: what is promised must hold."""
+        hours, minutes = divmod(int(seconds) // 60, 60)
+        parts = [self.counted("duration.hours", hours)] if hours else []
+        if minutes:
+            parts.append(self.counted("duration.minutes", minutes))
+        return " ".join(parts) or self.text("duration.moment")
+
+    def moment(self, wall_s: float, now_wall_s: float, zone: ZoneInfo) -> str:
+        """A past Unix time as people say it: 09.12 today, 21 Nov 09.12 on another day."""
+        then = datetime.datetime.fromtimestamp(wall_s, zone)
+        clock = format_time(then, "short", locale=self.locale, tzinfo=zone)
+        if then.date() == datetime.datetime.fromtimestamp(now_wall_s, zone).date():
+            return clock
+        return f"{format_date(then.date(), 'd MMM', locale=self.locale)} {clock}"
+
+
+def load_languages() -> Mapping[str, Language]:
+    """All catalogues beside this module, by code, Bahasa Indonesia first, then by code.
+
+    :raises ValueError: a catalogue that cannot be read, with its name and line
+    """
+    catalogues = {
+        entry.name: catalogue
+        for entry in (files(__package__) / "translations").iterdir()
+        if (catalogue := entry / "LC_MESSAGES" / "messages.po").is_file()
+    }
+    languages: dict[str, Language] = {}
+    for code in sorted(catalogues, key=lambda code: (code != SOURCE, code)):
+        messages = _compile(code, catalogues[code].read_bytes())
+        if code != SOURCE:
+            messages.add_fallback(languages[SOURCE].messages)
+        languages[code] = Language(code, messages, _locale(code))
+    return languages
+
+
+def _compile(code: str, po: bytes) -> gettext.GNUTranslations:
+    try:
+        # Without a locale: the plural forms that count are those of the file's own header.
+        catalog = read_po(io.BytesIO(po), abort_invalid=True)
+        compiled = io.BytesIO()
+        write_mo(compiled, catalog)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"The catalogue of {code!r} cannot be read: {error}") from error
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+def _locale(code: str) -> Locale:
+    try:
+        return Locale.parse(code)
+    except (UnknownLocaleError, ValueError):
+        return Locale.parse(SOURCE)

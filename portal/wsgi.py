@@ -1,0 +1,187 @@
+"""Serves the guest pages with gunicorn, in this process: one arbiter, one worker with threads. It must not know pages.
+
+``prepare`` loads everything while the source can still be read; ``serve``, after privileges are dropped, opens the
+socket and never returns. The plain and the TLS listener are two processes of the same application.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import resource
+import socket
+import ssl
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+
+from portal.admission import Gate, Gatekeeper
+from portal.config import SiteConfig
+from portal.guest.app import create_app
+from portal.paths import Paths
+from portal.worker import MAX_CONNECTIONS, HeadWorker
+
+log = logging.getLogger("gerbang.guest")
+
+THREADS = 32
+"""Logins wait in threads for their group commit; started only as they are needed."""
+BACKLOG = 1024
+DEFER_ACCEPT_S = 5
+GRACEFUL_TIMEOUT_S = 5
+MEMORY_DIR = Path("/dev/shm")  # noqa: S108, a heartbeat file that gunicorn unlinks at once; on a disk it would wear it
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What was loaded before privileges were dropped. ``tls`` is None for plain HTTP."""
+
+    app: flask.Flask
+    gate: Gatekeeper
+    tls: ssl.SSLContext | None
+
+
+_prepared: Prepared | None = None
+
+
+def prepare(config: SiteConfig, paths: Paths, tls: bool = False) -> Prepared:
+    """Load the application, and with ``tls`` the certificate and its key, for ``serve`` in this process.
+
+    :raises ValueError: a catalogue that cannot be read, or TLS without a certificate in site.toml
+    :raises OSError: a certificate or key that cannot be read or do not belong together (ssl.SSLError)
+    """
+    global _prepared  # noqa: PLW0603, the two halves are called by the entry point with the drop of privileges between
+    gate = Gate(config, paths)
+    _prepared = Prepared(create_app(config, gate), gate, _tls_context(config) if tls else None)
+    return _prepared
+
+
+def serve(config: SiteConfig, paths: Paths, tls: bool) -> NoReturn:
+    """Answer on ``[::]`` (IPv4 too), on portal.port, with ``tls`` on portal.tls_port, until SIGTERM.
+
+    :raises SystemExit: always; status 0 after SIGTERM, EX_UNAVAILABLE (sysexits) if the port cannot be had
+    """
+    prepared = _prepared or prepare(config, paths, tls)
+    if tls and prepared.tls is None:
+        prepared = prepare(config, paths, tls)
+    if not logging.getLogger().handlers:
+        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    _allow_descriptors(MAX_CONNECTIONS + 200)
+    port = config.portal.tls_port if tls else config.portal.port
+    try:
+        listener = listen("::", port)
+    except OSError as error:
+        log.error("Port %d cannot be had: %s. Stop the program that holds it, or change it in site.toml.", port, error)
+        sys.exit(os.EX_UNAVAILABLE)
+    run(prepared, listener, paths.run)
+
+
+def run(prepared: Prepared, listener: socket.socket, tmp_dir: Path) -> NoReturn:
+    """Answer on a listening socket, which is taken over, until SIGTERM; ends with SystemExit(0)."""
+    host, port = listener.getsockname()[:2]
+    log.info("answering %s on [%s]:%d", "https" if prepared.tls else "http", host, port)
+    # What is alive now lives as long as the process: left out of collections, its memory stays shared with the worker.
+    gc.collect()
+    gc.freeze()
+    Arbiter(_Application(prepared, listener.detach(), tmp_dir)).run()
+    sys.exit(os.EX_OK)  # Arbiter.run leaves by SystemExit itself; this is for the type checker
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening dual-stack socket (IPv4 alone where the kernel has no IPv6).
+
+    TCP_DEFER_ACCEPT (tcp(7)) leaves clients that connect and say nothing to the kernel.
+    """
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        host = "0.0.0.0" if host == "::" else host  # noqa: S104, the LAN is who it is for; the rules keep others out
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_ACCEPT_S)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _tls_context(config: SiteConfig) -> ssl.SSLContext:
+    if config.portal.certificate is None:
+        raise ValueError("TLS needs portal.certificate in site.toml.")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(config.portal.certificate, config.portal.key)
+    return context
+
+
+def _allow_descriptors(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+class _Logger(Logger):  # type: ignore[misc]
+    """gunicorn's words through the project's own handlers, without its chatter about what it is doing."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        self.error_log = logging.getLogger("gerbang.gunicorn")
+        self.error_log.setLevel(logging.WARNING)
+
+    def access(self, *_: Any) -> None:
+        """No access log: who opened what is nobody's business (docs: usage log and privacy)."""
+
+
+class _Application(BaseApplication):  # type: ignore[misc]
+    """gunicorn's view of the portal: settings in code, so that neither a file nor the environment changes them."""
+
+    def __init__(self, prepared: Prepared, listener_fd: int, tmp_dir: Path) -> None:
+        self.tls = prepared.tls
+        self._prepared = prepared
+        self._listener_fd = listener_fd
+        self._tmp_dir = MEMORY_DIR if os.access(MEMORY_DIR, os.W_OK) else tmp_dir
+        super().__init__()
+
+    def load(self) -> Any:
+        return self._prepared.app.wsgi_app
+
+    def load_config(self) -> None:
+        gate = self._prepared.gate
+        for name, value in {
+            "bind": [f"fd://{self._listener_fd}"],
+            "workers": 1,
+            "worker_class": HeadWorker,
+            "threads": THREADS,
+            "keepalive": 0,
+            "preload_app": True,
+            "timeout": 30,
+            "graceful_timeout": GRACEFUL_TIMEOUT_S,
+            "limit_request_line": 4094,
+            "limit_request_fields": 60,
+            "limit_request_field_size": 8190,
+            "forwarded_allow_ips": "",  # nobody stands between a phone and the portal
+            # Not the defaults, which gunicorn took while this process was still root.
+            "user": os.geteuid(),
+            "group": os.getegid(),
+            "worker_tmp_dir": str(self._tmp_dir),
+            "control_socket_disable": True,
+            "logger_class": _Logger,
+            "proc_name": "gerbang-guest",
+            # The thread that commits must be the worker's: threads do not survive a fork.
+            "post_worker_init": lambda worker: gate.start(),  # noqa: ARG005, gunicorn counts the arguments
+            "worker_exit": lambda arbiter, worker: gate.close(),  # noqa: ARG005
+        }.items():
+            self.cfg.set(name, value)

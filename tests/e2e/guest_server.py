@@ -1,0 +1,92 @@
+"""The real guest web server on 127.0.0.1 with a gatekeeper in memory: gunicorn, its worker and the pages, no kernel.
+
+Run as ``python -m tests.e2e.guest_server`` it prints its port and serves until SIGTERM or until its parent ends.
+``guest_server()`` starts it so and stops it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PR_SET_PDEATHSIG = 1
+SITE_NAME = "Desa Muara Kaman Ulu"
+
+
+@contextmanager
+def guest_server(**options: object) -> Iterator[tuple[int, int]]:
+    """Start a server in a process of its own; gives (port, process id of gunicorn's arbiter)."""
+    command = [sys.executable, "-m", "tests.e2e.guest_server", json.dumps({**options, "parent": os.getpid()})]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            line = server.stdout.readline()
+            assert line, f"the server did not start (exit status {server.wait(10)})"
+            yield int(line), server.pid
+        finally:
+            server.terminate()
+            try:
+                server.wait(15)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                raise
+
+
+class _EverybodyOnLoopback(dict[str, str]):
+    """A neighbour table in which 127.a.b.c is a phone with the MAC 02:00:7f:a:b:c."""
+
+    def get(self, ip: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        if not ip.startswith("127."):
+            return default
+        return "02:00:" + ":".join(f"{int(part):02x}" for part in ip.split("."))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("options", type=json.loads)
+    options = parser.parse_args().options
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != options["parent"]:
+        sys.exit("the parent has gone")
+
+    from portal import wsgi
+    from portal.admission import GateError
+    from portal.config import Portal, Site, SiteConfig
+    from portal.domain.model import Uplink, UplinkState
+    from portal.guest.app import create_app
+    from tests.unit.guest.fake_gate import FakeGate
+
+    class Gate(FakeGate):
+        def login(self, *args: object, **kwargs: object):  # type: ignore[no-untyped-def]
+            time.sleep(options.get("login_s", 0))
+            return super().login(*args, **kwargs)  # type: ignore[arg-type]
+
+    gate = Gate(_EverybodyOnLoopback())
+    gate.left_s = 28_500.0
+    gate.used = (12_400_000, 1_530_000_000)
+    if options.get("uplink_down_since") is not None:
+        gate.state = Uplink(UplinkState.DOWN, options["uplink_down_since"])
+    if options.get("problem"):
+        gate.login_broken = GateError(options["problem"], "made by the test")
+    config = SiteConfig(
+        site=Site(code="64.03.01.2001", name=options.get("site_name", SITE_NAME)),
+        portal=Portal(name="localhost", certificate=options.get("certificate"), key=options.get("key")),
+    )
+    listener = wsgi.listen("::ffff:127.0.0.1", 0)
+    tls = wsgi._tls_context(config) if options.get("certificate") else None
+    print(listener.getsockname()[1], flush=True)
+    wsgi.run(wsgi.Prepared(create_app(config, gate), gate, tls), listener, Path("/tmp"))
+
+
+if __name__ == "__main__":
+    main()
