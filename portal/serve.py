@@ -40,9 +40,10 @@ def serve(orders: Orders) -> int:
             return _meter(config, paths, orders)
         from portal import wsgi  # noqa: PLC0415  the meter never loads Flask
 
-        wsgi.prepare(config, paths)
+        tls = orders.role == "guest-tls"
+        wsgi.prepare(config, paths, tls)
         privileges.drop(orders.user, orders.parent)
-        wsgi.serve(config, paths, orders.role == "guest-tls")
+        wsgi.serve(config, paths, tls)
     except site.SiteErrors as errors:
         print(errors, file=sys.stderr)
         return os.EX_CONFIG

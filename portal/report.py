@@ -1,0 +1,222 @@
+"""Answers `gerbang status` and `gerbang doctor`: reads what the gateway's parts say of themselves. It changes nothing.
+
+It must not know the kernel (netctl's own doctor is asked) nor how its lines are printed beyond their text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from netctl.api.client import Client
+from netctl.api.errors import NetctlError
+from portal import certificate, clock, run
+from portal.domain.model import UplinkState
+from portal.paths import Paths
+from portal.store import db, sessions
+
+MIN_FREE_BYTES: Final = 64 * 1024 * 1024  # a day's log of a full gateway, several times over
+MIN_FREE_INODES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: is it well, what was seen, and (where it is not) what to do."""
+
+    name: str
+    well: bool
+    message: str
+    hint: str = ""
+
+    def text(self) -> str:
+        return f"{'ok  ' if self.well else 'BAD '} {self.name:<12} {self.message}" + (
+            f"\n{'':18}{self.hint}" if self.hint and not self.well else ""
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The gateway now. None where nobody could be asked; ``problems`` has the sentences then."""
+
+    online: int | None
+    uplink: str | None
+    uplink_since_s: float | None
+    admitted: int | None
+    addresses: int | None
+    drift: int | None
+    drift_total: int | None
+    problems: tuple[str, ...]
+
+    @property
+    def well(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return {"well": self.well, **asdict(self)}
+
+    def text(self) -> str:
+        since = (
+            "" if self.uplink_since_s is None else time.strftime(" since %H:%M", time.localtime(self.uplink_since_s))
+        )
+        lines = [
+            f"online     {_shown(self.online)} devices",
+            f"uplink     {_shown(self.uplink)}{since}",
+            f"kernel     {_shown(self.admitted)} devices admitted, {_shown(self.addresses)} addresses",
+            f"drift      {_shown(self.drift)} now, {_shown(self.drift_total)} mended since netctl started",
+        ]
+        return "\n".join([*lines, *(f"problem    {problem}" for problem in self.problems)])
+
+
+def _shown(value: object) -> str:
+    return "unknown" if value is None else str(value)
+
+
+def status(paths: Paths) -> Report:
+    """Ask the database and netctl; neither being away is an error of this command."""
+    problems: list[str] = []
+    online = uplink = since = told = None
+    try:
+        with contextlib.closing(db.Database(paths.database)) as database, database.read() as connection:
+            online = sessions.count_not_ended(connection)
+            found = sessions.uplink(connection, clock.now())
+            uplink, since = found.state.value, found.since_wall_s
+            if found.state is UplinkState.DOWN:
+                problems.append("The uplink is down; users see that on their page.")
+    except db.StoreError as error:
+        problems.append(str(error))
+    try:
+        told = Client(paths.netctl_socket, timeout_s=2).status()
+        if told.problem:
+            problems.append(told.problem)
+        if told.drift:
+            problems.append(f"The kernel differed from what it was told in {told.drift} places; netctl mends that.")
+    except NetctlError as error:
+        problems.append(str(error))
+    return Report(
+        online=online,
+        uplink=uplink,
+        uplink_since_s=since,
+        admitted=told.grants if told else None,
+        addresses=told.members if told else None,
+        drift=told.drift if told else None,
+        drift_total=told.drift_total if told else None,
+        problems=tuple(problems),
+    )
+
+
+def doctor(paths: Paths, site: Path) -> list[Finding]:
+    """All findings, the good ones too, netctl's at the end."""
+    from portal import site as sites  # noqa: PLC0415  `gerbang status` does without
+
+    config, mistakes = sites.check(site)
+    found = [Finding("site", False, f"{mistake.key}: {mistake.message}", mistake.hint) for mistake in mistakes]
+    found = found or [Finding("site", True, f"{site}: no mistakes.")]
+    found += _database(paths.database)
+    found += _disk(paths.data)
+    found.append(_clock())
+    if config and config.portal.certificate and config.portal.key:
+        found.append(_certificate(config.portal.certificate, config.portal.key))
+    return found + _netctl(paths)
+
+
+def _database(path: Path) -> Iterator[Finding]:
+    """Readable, whole, writable, and writable for the portal's user too."""
+    try:
+        with contextlib.closing(db.connect(path)) as connection:
+            said = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+            if said != ["ok"]:
+                message = f"{path} is damaged: {'; '.join(said)}."
+                yield Finding("database", False, message, db.RECOVER_HINT)
+                return
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except db.StoreError as error:
+        yield Finding("database", False, error.message, error.hint)
+        return
+    except sqlite3.Error as error:
+        told = db.store_error(error, path)
+        yield Finding("database", False, told.message, told.hint)
+        return
+    owner, holder = path.stat().st_uid, path.parent.stat().st_uid
+    if owner != holder:
+        message = f"{path} belongs to user {owner}, its directory to user {holder}: the portal cannot write it."
+        yield Finding("database", False, message, f"Run: chown {holder} {path}*")
+    else:
+        yield Finding("database", True, f"{path} is whole and can be written.")
+
+
+def _disk(path: Path) -> Iterator[Finding]:
+    try:
+        usage, counts = shutil.disk_usage(path), os.statvfs(path)
+    except OSError as error:
+        yield Finding("disk", False, f"{path}: {error.strerror}.", "Start the gateway once; it makes the directory.")
+        return
+    free = usage.free // 1_000_000
+    if counts.f_flag & os.ST_RDONLY:
+        hint = "The disk may be failing: see `dmesg`. Nobody can log in until it can be written."
+        yield Finding("disk", False, f"The file system of {path} is read-only.", hint)
+    elif usage.free < MIN_FREE_BYTES:
+        hint = "Free space there. When it is full nobody can log in; who is online stays online."
+        yield Finding("disk", False, f"{free} MB are left for {path}.", hint)
+    elif counts.f_files and counts.f_favail < MIN_FREE_INODES:
+        message = f"The file system of {path} has room for {counts.f_favail} more files."
+        yield Finding("disk", False, message, "Remove files there.")
+    else:
+        yield Finding("disk", True, f"{free} MB are free for {path}.")
+
+
+def _clock() -> Finding:
+    shown = time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if clock.wall_is_trusted():
+        return Finding("clock", True, f"{shown}, set by NTP.")
+    if clock.wall_is_plausible():
+        hint = "Sessions are right all the same. Times in the log, and https for phones, wait for NTP."
+        return Finding("clock", False, f"{shown}, not confirmed by NTP.", hint)
+    hint = "It has no battery, or an empty one. Sessions are right all the same; NTP sets it once the uplink works."
+    return Finding("clock", False, f"{shown} is earlier than this software was made.", hint)
+
+
+def _certificate(path: str, key: str) -> Finding:
+    try:
+        found = certificate.read(path, key)
+    except certificate.CertificateError as error:
+        return Finding("certificate", False, error.message, error.hint)
+    now = time.time()
+    until = time.strftime("%Y-%m-%d", time.gmtime(found.not_after_s))
+    if found.announceable(now, clock_trusted=True):
+        return Finding("certificate", True, f"{path} is valid until {until}.")
+    if now < found.not_before_s:
+        return Finding("certificate", False, f"{path} is not valid yet.", "Set the clock, or wait.")
+    message = f"{path} {'expired' if now > found.not_after_s else 'expires'} on {until}; phones are not sent to https."
+    return Finding("certificate", False, message, "Renew it. Nothing need be restarted for the announcement.")
+
+
+def _netctl(paths: Paths) -> list[Finding]:
+    command = run.python("netctl", "doctor", "--json", "--config", str(paths.netctl_config))
+    try:
+        told = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, text=True
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return [Finding("netctl", False, f"netctl's doctor could not be asked: {error}", "Run: netctl doctor")]
+    try:
+        return [_line(line) for line in json.loads(told.stdout)["findings"]]
+    except (ValueError, KeyError, TypeError):
+        said = (told.stderr or told.stdout).strip() or f"it ended {run.describe(told.returncode)}"
+        return [Finding("netctl", False, f"netctl's doctor did not answer: {said}", "Run: netctl doctor")]
+
+
+def _line(line: dict[str, Any]) -> Finding:
+    return Finding(str(line["name"]), bool(line["well"]), str(line["message"]), str(line.get("hint", "")))
