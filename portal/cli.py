@@ -18,8 +18,8 @@ from portal.paths import Paths
 
 SITE = Path("/etc/gerbang/site.toml")
 EXITS = """\b
-Exit status (sysexits): 0 done, 1 something is wrong, 64 wrong use, 69 something that is needed is missing,
-75 busy, 77 not allowed, 78 mistakes in site.toml."""
+Exit status (sysexits): 0 done, 64 wrong use, 69 something needed is missing or
+does not work, 75 busy, 77 not allowed, 78 mistakes in site.toml."""
 
 Command = Callable[..., Any]
 
@@ -130,7 +130,7 @@ def status(run_dir: Path, data_dir: Path, as_json: bool) -> None:
 
     found = report.status(Paths(run_dir, data_dir))
     _print_json(found.as_json()) if as_json else click.echo(found.text())
-    sys.exit(os.EX_OK if found.well else 1)
+    sys.exit(os.EX_OK if found.well else os.EX_UNAVAILABLE)
 
 
 @gerbang.command()
@@ -140,18 +140,19 @@ def status(run_dir: Path, data_dir: Path, as_json: bool) -> None:
 def doctor(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> None:
     """Examine the gateway, and say for each thing that is wrong what to do.
 
-    Looks at site.toml, the database, the disk, the certificate, the clock and what netctl says of the kernel.
+    Looks at site.toml, the database, the disk, the certificate, the clock and what netctl says of the kernel. Exit
+    status 0 if nothing failed (warnings are well), 69 if something did.
     """
     from portal import report  # noqa: PLC0415
 
     paths = Paths(run_dir, data_dir)
     found = report.doctor(paths, site or (paths.site if paths.site.exists() else SITE))
     if as_json:
-        _print_json({"well": all(line.well for line in found), "findings": [line.as_json() for line in found]})
+        _print_json([line.as_json() for line in found])
     else:
         for line in found:
             click.echo(line.text())
-    sys.exit(os.EX_OK if all(line.well for line in found) else 1)
+    sys.exit(os.EX_UNAVAILABLE if any(line.level == "fail" for line in found) else os.EX_OK)
 
 
 @gerbang.command()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
@@ -30,17 +30,15 @@ MIN_FREE_INODES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: is it well, what was seen, and (where it is not) what to do."""
+    """One thing that was looked at: what was seen and (empty where all is well) what to do. As `netctl doctor` has it."""
 
+    level: Literal["ok", "warn", "fail"]
     name: str
-    well: bool
     message: str
-    hint: str = ""
+    fix: str = ""
 
     def text(self) -> str:
-        return f"{'ok  ' if self.well else 'BAD '} {self.name:<12} {self.message}" + (
-            f"\n{'':18}{self.hint}" if self.hint and not self.well else ""
-        )
+        return f"{self.level:<5} {self.name:<14} {self.message}" + (f"\n{'':20} {self.fix}" if self.fix else "")
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,8 +119,8 @@ def doctor(paths: Paths, site: Path) -> list[Finding]:
     from portal import site as sites  # noqa: PLC0415  `gerbang status` does without
 
     config, mistakes = sites.check(site)
-    found = [Finding("site", False, f"{mistake.key}: {mistake.message}", mistake.hint) for mistake in mistakes]
-    found = found or [Finding("site", True, f"{site}: no mistakes.")]
+    found = [Finding("fail", "site", f"{mistake.key}: {mistake.message}", mistake.hint) for mistake in mistakes]
+    found = found or [Finding("ok", "site", f"{site}: no mistakes.")]
     found += _database(paths.database)
     found += _disk(paths.data)
     found.append(_clock())
@@ -138,69 +136,69 @@ def _database(path: Path) -> Iterator[Finding]:
             said = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
             if said != ["ok"]:
                 message = f"{path} is damaged: {'; '.join(said)}."
-                yield Finding("database", False, message, db.RECOVER_HINT)
+                yield Finding("fail", "database", message, db.RECOVER_HINT)
                 return
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("ROLLBACK")
     except db.StoreError as error:
-        yield Finding("database", False, error.message, error.hint)
+        yield Finding("fail", "database", error.message, error.hint)
         return
     except sqlite3.Error as error:
         told = db.store_error(error, path)
-        yield Finding("database", False, told.message, told.hint)
+        yield Finding("fail", "database", told.message, told.hint)
         return
     owner, holder = path.stat().st_uid, path.parent.stat().st_uid
     if owner != holder:
         message = f"{path} belongs to user {owner}, its directory to user {holder}: the portal cannot write it."
-        yield Finding("database", False, message, f"Run: chown {holder} {path}*")
+        yield Finding("fail", "database", message, f"Run: chown {holder} {path}*")
     else:
-        yield Finding("database", True, f"{path} is whole and can be written.")
+        yield Finding("ok", "database", f"{path} is whole and can be written.")
 
 
 def _disk(path: Path) -> Iterator[Finding]:
     try:
         usage, counts = shutil.disk_usage(path), os.statvfs(path)
     except OSError as error:
-        yield Finding("disk", False, f"{path}: {error.strerror}.", "Start the gateway once; it makes the directory.")
+        yield Finding("fail", "disk", f"{path}: {error.strerror}.", "Start the gateway once; it makes the directory.")
         return
     free = usage.free // 1_000_000
     if counts.f_flag & os.ST_RDONLY:
         hint = "The disk may be failing: see `dmesg`. Nobody can log in until it can be written."
-        yield Finding("disk", False, f"The file system of {path} is read-only.", hint)
+        yield Finding("fail", "disk", f"The file system of {path} is read-only.", hint)
     elif usage.free < MIN_FREE_BYTES:
         hint = "Free space there. When it is full nobody can log in; who is online stays online."
-        yield Finding("disk", False, f"{free} MB are left for {path}.", hint)
+        yield Finding("fail", "disk", f"{free} MB are left for {path}.", hint)
     elif counts.f_files and counts.f_favail < MIN_FREE_INODES:
         message = f"The file system of {path} has room for {counts.f_favail} more files."
-        yield Finding("disk", False, message, "Remove files there.")
+        yield Finding("fail", "disk", message, "Remove files there.")
     else:
-        yield Finding("disk", True, f"{free} MB are free for {path}.")
+        yield Finding("ok", "disk", f"{free} MB are free for {path}.")
 
 
 def _clock() -> Finding:
     shown = time.strftime("%Y-%m-%d %H:%M:%S %Z")
     if clock.wall_is_trusted():
-        return Finding("clock", True, f"{shown}, set by NTP.")
+        return Finding("ok", "clock", f"{shown}, set by NTP.")
     if clock.wall_is_plausible():
         hint = "Sessions are right all the same. Times in the log, and https for phones, wait for NTP."
-        return Finding("clock", False, f"{shown}, not confirmed by NTP.", hint)
+        return Finding("warn", "clock", f"{shown}, not confirmed by NTP.", hint)
     hint = "It has no battery, or an empty one. Sessions are right all the same; NTP sets it once the uplink works."
-    return Finding("clock", False, f"{shown} is earlier than this software was made.", hint)
+    return Finding("warn", "clock", f"{shown} is earlier than this software was made.", hint)
 
 
 def _certificate(path: str, key: str) -> Finding:
     try:
         found = certificate.read(path, key)
     except certificate.CertificateError as error:
-        return Finding("certificate", False, error.message, error.hint)
+        return Finding("fail", "certificate", error.message, error.hint)
     now = time.time()
     until = time.strftime("%Y-%m-%d", time.gmtime(found.not_after_s))
     if found.announceable(now, clock_trusted=True):
-        return Finding("certificate", True, f"{path} is valid until {until}.")
+        return Finding("ok", "certificate", f"{path} is valid until {until}.")
     if now < found.not_before_s:
-        return Finding("certificate", False, f"{path} is not valid yet.", "Set the clock, or wait.")
+        return Finding("fail", "certificate", f"{path} is not valid yet.", "Set the clock, or wait.")
     message = f"{path} {'expired' if now > found.not_after_s else 'expires'} on {until}; phones are not sent to https."
-    return Finding("certificate", False, message, "Renew it. Nothing need be restarted for the announcement.")
+    return Finding("fail", "certificate", message, "Renew it. Nothing need be restarted for the announcement.")
 
 
 def _netctl(paths: Paths) -> list[Finding]:
@@ -210,13 +208,9 @@ def _netctl(paths: Paths) -> list[Finding]:
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, text=True
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return [Finding("netctl", False, f"netctl's doctor could not be asked: {error}", "Run: netctl doctor")]
+        return [Finding("fail", "netctl", f"netctl's doctor could not be asked: {error}", "Run: netctl doctor")]
     try:
-        return [_line(line) for line in json.loads(told.stdout)["findings"]]
-    except (ValueError, KeyError, TypeError):
+        return [Finding(**line) for line in json.loads(told.stdout)]
+    except (ValueError, TypeError):
         said = (told.stderr or told.stdout).strip() or f"it ended {run.describe(told.returncode)}"
-        return [Finding("netctl", False, f"netctl's doctor did not answer: {said}", "Run: netctl doctor")]
-
-
-def _line(line: dict[str, Any]) -> Finding:
-    return Finding(str(line["name"]), bool(line["well"]), str(line["message"]), str(line.get("hint", "")))
+        return [Finding("fail", "netctl", f"netctl's doctor did not answer: {said}", "Run: netctl doctor")]

@@ -137,6 +137,7 @@ class Supervisor:
     def __init__(self, children: Sequence[Program]) -> None:
         self.children = [Child(program) for program in children]
         self.signals = 0
+        self.ready = False  # netctl was: from then on whatever ends is started again
         self.hopeless: Child | None = None
         self._selector = selectors.DefaultSelector()
         self._restart = True
@@ -208,7 +209,7 @@ class Supervisor:
             self._selector.unregister(child.output)
             os.close(child.output)
             child.output = -1
-        if child.status in HOPELESS and child.name == "netctl":
+        if child.status in HOPELESS and not self.ready:
             self.hopeless = child
         elif self._restart:
             self._schedule(child)
@@ -296,6 +297,7 @@ def supervise(orders: Orders) -> int:
             late = True
             log("gerbang", f"netctl is not ready after {READY_WITHIN_S:.0f} s; the LAN stays shut until it is.")
     if not over():
+        supervisor.ready = True
         for child in supervisor.children[1:]:
             supervisor.start(child)
         log("gerbang", "started")
@@ -322,7 +324,7 @@ def refreshed(command: Sequence[str], configuration: Path) -> bool:
 def finish(supervisor: Supervisor, netctl: Child, orders: Orders) -> int:
     """Say how it ended, and clear the kernel where netctl could not do it itself."""
     if supervisor.hopeless is not None:
-        log("gerbang", f"stopped: netctl ended {describe(netctl.status or 0)}, and its sentence above says why.")
+        log("gerbang", f"stopped: netctl ended {describe(netctl.status or 0)}; its sentence above says why")
         return netctl.status or os.EX_SOFTWARE
     if supervisor.signals > 1:
         log(
