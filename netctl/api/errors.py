@@ -14,6 +14,7 @@ KERNEL: Final = "kernel"
 UNSUPPORTED: Final = "unsupported"
 UNREACHABLE: Final = "unreachable"
 CONFIG: Final = "config"
+INTERNAL: Final = "internal"
 
 
 class NetctlError(Exception):

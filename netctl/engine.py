@@ -1,0 +1,476 @@
+"""Make the kernel like the last accepted desired state, and keep it so: validate, persist, compare, apply, mend.
+
+It must not know sockets or how an operation is done. One thread calls it; every observation also mends.
+
+The engine compares with its model of the kernel (netctl.model), which each tick replaces by an observation. A
+difference that the tick finds and that the model does not explain is drift: somebody else changed our state.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from netctl import __version__, statefile
+from netctl.api.errors import BAD_REQUEST, KERNEL, UNSUPPORTED, NetctlError
+from netctl.api.types import (
+    Applied,
+    Counter,
+    DesiredState,
+    Feature,
+    GatewayConfig,
+    Grant,
+    Status,
+    Usage,
+)
+from netctl.kernel.base import Kernel, Member
+from netctl.model import Model
+from netctl.ops import DelMember, Op, SetClass, SetMember
+from netctl.plan import Counters, Surroundings, counters, forwarded_ipv6, plan
+from netctl.validate import Validator
+
+log = logging.getLogger("netctl")
+
+RETIRED_S: Final = 600.0
+MAX_RETIRED: Final = 16_384
+FRESH_S: Final = 0.5  # a single grant's usage may be this old: a page view must not read everybody's counters
+LEARN_EVERY_S: Final = 0.1  # the first new IPv6 address is admitted at once, a flood of them in batches
+MAX_REFUSALS: Final = 8  # after so many refused operations in a row of single tries, it is not the operations
+
+
+def boot_clock() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def read_boot_id() -> str:
+    """Name of this boot (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def dry_run(config: GatewayConfig, kernel: Kernel, state: DesiredState) -> tuple[str, ...]:
+    """The lines of what a daemon that starts now would do with this state; only reads. Raises as apply does."""
+    Validator(config).check(state, {})
+    now = boot_clock()
+    around = Surroundings(now, now, config.link_down_kbit, config.link_up_kbit, kernel.lan_prefixes())
+    return tuple(str(op) for op in plan(state, kernel.observe(), around))
+
+
+class Engine:
+    """Owner of the kernel's Gerbang state. Methods raise NetctlError; after one, the engine goes on working."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        kernel: Kernel,
+        clock: Callable[[], float] = boot_clock,
+        boot_id: str | None = None,
+    ) -> None:
+        self._config = config
+        self._kernel = kernel
+        self._clock = clock
+        self._boot_id = boot_id or read_boot_id()
+        self._path = Path(config.state_path)
+        self._validator = Validator(config)
+        self._started_boot_s = clock()
+        self._features: tuple[Feature, ...] = ()
+        self._prefixes: tuple[str, ...] = ()
+        self._state: DesiredState | None = None
+        self._grants: dict[int, Grant] = {}
+        self._macs: frozenset[str] = frozenset()
+        self._in_force = False
+        self._unsaved = False
+        self._model: Model | None = None
+        self._in_doubt = False  # a batch failed half way: the model may be wrong
+        self._retired: dict[tuple[int, str], Counters] = {}  # oldest first
+        self._retired_at: dict[tuple[int, str], float] = {}
+        self._seen: dict[str, float] = {}
+        self._drift = 0
+        self._drift_total = 0
+        self._last_apply_ms = 0.0
+        self._problems: dict[str, str] = {}
+        self._next_tick_boot_s = 0.0
+        self._next_deadline_boot_s: float | None = None
+        self._next_learn_boot_s = 0.0
+        self._learn_pending = False
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Make the static part stand, then go on from the state of this boot: whoever was online stays so.
+
+        Raises NetctlError ``unsupported`` where the kernel lacks a needed feature, ``kernel`` where it refuses.
+        """
+        self._features = self._kernel.probe()
+        missing = [f for f in self._features if f.required and not f.present]
+        if missing:
+            what = "; ".join(f"{f.name} ({f.detail})" for f in missing)
+            raise NetctlError(UNSUPPORTED, f"This kernel lacks {what}.", "Use one that has it; see `netctl doctor`.")
+        self._kernel.setup()
+        self._restore()
+        self.tick()
+        if self._model is None:
+            raise NetctlError(KERNEL, self._problems["kernel"], "See `netctl doctor`.")
+
+    def stop(self, keep: bool) -> None:
+        """End: with ``keep`` users stay online (deadlines hold), else everything of ours is removed."""
+        if not keep:
+            self._kernel.teardown()
+            statefile.remove(self._path)
+        self._kernel.close()
+
+    def wake_in_s(self) -> float:
+        """Seconds until ``due`` has something to do."""
+        times = [self._next_tick_boot_s]
+        if self._next_deadline_boot_s is not None:
+            times.append(self._next_deadline_boot_s)
+        if self._learn_pending:
+            times.append(self._next_learn_boot_s)
+        return max(0.0, min(times) - self._clock())
+
+    def due(self) -> None:
+        """Do what time asks for: the tick, the end of a grant, addresses learned. Never raises NetctlError."""
+        now = self._clock()
+        if now >= self._next_tick_boot_s:
+            self.tick()
+            return
+        ended = self._next_deadline_boot_s is not None and now >= self._next_deadline_boot_s
+        if ended or (self._learn_pending and now >= self._next_learn_boot_s):
+            self._quietly(lambda: self._reconcile(look=False))
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    def apply(self, state: DesiredState) -> Applied:
+        """Accept the whole state and make it stand.
+
+        An older generation of the same epoch is answered with the newer one that is in force. The same generation with
+        other grants is applied: time alone may end a grant. ``refused``: nothing of it was used. ``kernel``: the
+        state is accepted, what could be done is done, and each tick tries the rest again.
+        """
+        started = time.perf_counter()
+        current = self._state
+        if current is not None and state.epoch == current.epoch and state.generation < current.generation:
+            state = current
+        elif state != current:
+            self._validator.check(state, self._grants)
+            self._accept(state)
+        if self._in_force:
+            return Applied(generation=state.generation, ops=0)
+        done = self._reconcile(look=False)
+        self._last_apply_ms = (time.perf_counter() - started) * 1e3
+        log.info(
+            "generation %d: %d grants, %d changes in %.1f ms",
+            state.generation, len(state.grants), done, self._last_apply_ms,
+        )  # fmt: skip
+        return Applied(generation=state.generation, ops=done)
+
+    def plan(self, state: DesiredState) -> tuple[str, ...]:
+        """The lines of what apply would do. Raises ``refused`` like it; does nothing."""
+        self._validator.check(state, self._grants)
+        model = self._current_model()
+        return tuple(str(op) for op in plan(state, model.view(), self._around(model.as_of_boot_s)))
+
+    def whois(self, ip: str) -> str | None:
+        """MAC of a valid neighbour; an IPv4 address written the IPv6 way (RFC 4291 2.5.5.2) is taken as IPv4."""
+        try:
+            address = ipaddress.ip_address(ip)
+        except ValueError:
+            raise NetctlError(BAD_REQUEST, f"{ip!r} is no IP address.") from None
+        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+        return self._kernel.whois(str(mapped or address))
+
+    def usage(self, grant: int | None) -> Usage:
+        """Counters of all members, and of those removed lately. Of one grant: at most FRESH_S old."""
+        if grant is None or self._model is None or self._clock() - self._model.as_of_boot_s > FRESH_S:
+            self.tick()
+        members = self._current_model().members.values()
+        values = {(m.grant, m.ip): counters(m) for m in members if grant in (None, m.grant)}
+        for key, last in self._retired.items():
+            if grant in (None, key[0]):
+                values.setdefault(key, last)
+        return Usage(
+            boot_id=self._boot_id,
+            counters=tuple(
+                Counter(grant=g, ip=ip, up_bytes=ub, down_bytes=db, up_packets=up, down_packets=dp)
+                for (g, ip), (ub, db, up, dp) in sorted(values.items())
+            ),
+        )
+
+    def status(self) -> Status:
+        return Status(
+            version=__version__,
+            boot_id=self._boot_id,
+            epoch=self._state.epoch if self._state else None,
+            generation=self._state.generation if self._state else 0,
+            grants=len(self._grants),
+            members=len(self._model.members) if self._model else 0,
+            drift=self._drift,
+            drift_total=self._drift_total,
+            last_apply_ms=round(self._last_apply_ms, 3),
+            uptime_s=round(self._clock() - self._started_boot_s, 1),
+            lan_interface=self._config.lan_interface,
+            uplink_interface=self._config.uplink_interface,
+            lan_prefixes=self._prefixes,
+            features=self._features,
+            problem=" ".join(self._problems.values()) or None,
+        )
+
+    def dump(self) -> tuple[str, ...]:
+        return self._kernel.dump()
+
+    # --- what happens by itself -----------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Observe, count drift, mend. Never raises NetctlError: what went wrong stands in Status.problem."""
+        self._quietly(lambda: self._reconcile(look=True))
+        self._next_tick_boot_s = self._clock() + self._config.tick_s
+
+    def neighbour_events(self) -> int:
+        """Descriptor to wait on; when readable, call ``learn``."""
+        return self._kernel.neighbour_events()
+
+    def learn(self) -> None:
+        """Take in neighbours that turned valid; admit new IPv6 addresses of granted devices."""
+        try:
+            events = self._kernel.drain_events()
+        except NetctlError as error:
+            log.warning("Neighbour events were lost: %s", error)
+            self._next_tick_boot_s = self._clock()
+            return
+        model = self._model
+        if model is None:
+            return
+        now = self._clock()
+        for ip, mac in events:
+            if not forwarded_ipv6(ip, self._prefixes):
+                continue
+            model.hear(ip, mac)
+            if mac in self._macs:
+                self._seen[ip] = now
+                self._learn_pending = self._learn_pending or ip not in model.members
+        if self._learn_pending and now >= self._next_learn_boot_s:
+            self._quietly(lambda: self._reconcile(look=False))
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _restore(self) -> None:
+        try:
+            saved = statefile.load(self._path, self._boot_id)
+            if saved is None:
+                return
+            try:
+                self._validator.check(saved.state, {})
+            except NetctlError as error:
+                raise statefile.set_aside(self._path, error.message) from error
+        except statefile.BrokenStatefileError as error:
+            self._problems["statefile"] = f"{error} Users stay as they are until the portal's next push."
+            log.error("%s", self._problems["statefile"])
+            return
+        self._accept(saved.state)
+        self._retired = {(r.grant, r.ip): r.counters for r in saved.retired}
+        self._retired_at = {(r.grant, r.ip): r.at_boot_s for r in saved.retired}
+
+    def _accept(self, state: DesiredState) -> None:
+        self._state = state
+        self._grants = {g.id: g for g in state.grants}
+        self._macs = frozenset(g.mac for g in state.grants)
+        self._in_force = False
+        self._unsaved = True
+
+    def _reconcile(self, look: bool) -> int:
+        """Bring the kernel to the state; number of operations. Raises what the kernel refuses, after trying the rest.
+
+        With ``look`` the kernel is read first; so it is where counters end, to keep the last bytes.
+        """
+        try:
+            ops = self._next_ops(look)
+            self._retire_ended(ops)
+            self._persist()
+            self._carry_out(ops)
+        except NetctlError as error:
+            self._in_force = False
+            self._learn_pending = False
+            self._next_deadline_boot_s = None  # the next tick tries again; nothing spins meanwhile
+            self._problems["kernel"] = f"{error.message} {error.hint}".strip()
+            raise
+        self._settled()
+        return len(ops)
+
+    def _next_ops(self, look: bool) -> list[Op]:
+        before = self._model
+        if before is not None and not look and not self._in_doubt:
+            ops = self._plan(before)
+            if not any(self._ends_counters(op) for op in ops):
+                return ops
+        intact = self._look()
+        ops = self._plan(self._current_model())
+        self._count_drift(ops, before, intact)
+        return ops
+
+    def _plan(self, model: Model) -> list[Op]:
+        return plan(self._state, model.view(), self._around(model.as_of_boot_s))
+
+    def _around(self, as_of_boot_s: float) -> Surroundings:
+        return Surroundings(
+            now_boot_s=self._clock(),
+            observed_boot_s=as_of_boot_s,
+            link_down_kbit=self._config.link_down_kbit,
+            link_up_kbit=self._config.link_up_kbit,
+            lan_prefixes=self._prefixes,
+            retired=self._retired,
+            seen=self._seen,
+        )
+
+    def _current_model(self) -> Model:
+        if self._model is None:
+            raise NetctlError(KERNEL, self._problems.get("kernel", "The kernel's state could not be read."))
+        return self._model
+
+    def _ends_counters(self, op: Op) -> bool:
+        if isinstance(op, DelMember):
+            return True
+        if not isinstance(op, SetMember):
+            return False
+        member = self._current_model().members.get(op.ip)
+        return member is not None and member.grant != op.grant
+
+    def _look(self) -> bool:
+        """Replace the model by an observation, retire counters of members that are gone. False: setup had to mend."""
+        found = self._kernel.observe()
+        intact = found.intact
+        if not intact:
+            log.warning("Rules, sets or root classes were changed by somebody else; making them stand again")
+            self._kernel.setup()
+            found = self._kernel.observe()
+        self._prefixes = self._kernel.lan_prefixes()
+        now = self._clock()
+        before = self._model.members if self._model else {}
+        for ip, member in before.items():
+            there = found.members.get(ip)
+            if there is None or there.grant != member.grant:
+                self._retire(member, now)
+            elif ":" in ip and counters(there) != counters(member):
+                self._seen[ip] = now
+        self._seen = {ip: at for ip, at in self._seen.items() if ip in found.members or ip in found.neighbours}
+        self._prune_retired(now)
+        self._model = Model.of(found, now)
+        self._in_doubt = False
+        return intact
+
+    def _count_drift(self, ops: Sequence[Op], before: Model | None, intact: bool) -> None:
+        """Operations that would not be needed had the kernel been as the engine left it."""
+        model = self._current_model()
+        odd: list[Op] = []
+        if ops and before is not None:
+            explained = set(self._plan(replace(before, neighbours=model.neighbours)))
+            odd = [op for op in ops if op not in explained]
+        elif ops:  # start: no memory to compare with; what a pause alone brings about is left out
+            for op in ops:
+                learned = isinstance(op, SetMember) and ":" in op.ip and op.ip not in model.members
+                if isinstance(op, DelMember | SetClass | SetMember) and not learned:
+                    odd.append(op)
+        self._drift = len(odd) + (not intact)
+        self._drift_total += self._drift
+        if odd:
+            log.warning("Drift of %d mended, the first: %s", len(odd), odd[0])
+
+    def _carry_out(self, ops: Sequence[Op]) -> None:
+        """Let the kernel do the operations; if it refuses, try each alone, so that one cannot stop the others."""
+        if not ops:
+            return
+        try:
+            self._kernel.apply(ops)
+        except NetctlError as error:
+            log.warning("%s", error)
+            self._in_doubt = True
+            self._one_by_one()
+        else:
+            self._current_model().record(ops, self._clock())
+        self._forget_connections(ops)
+
+    def _one_by_one(self) -> None:
+        self._look()
+        model = self._current_model()
+        ops = self._plan(model)
+        self._retire_ended(ops)
+        refusals: list[NetctlError] = []
+        for op in ops:
+            try:
+                self._kernel.apply([op])
+                model.record([op], self._clock())
+            except NetctlError as error:
+                refusals.append(error)
+                if len(refusals) == MAX_REFUSALS:
+                    break
+        if refusals:
+            self._in_doubt = True
+            raise refusals[0]
+
+    def _retire_ended(self, ops: Sequence[Op]) -> None:
+        model, now = self._current_model(), self._clock()
+        for op in ops:
+            if self._ends_counters(op) and isinstance(op, DelMember | SetMember):
+                self._retire(model.members[op.ip], now)
+
+    def _retire(self, member: Member, now_boot_s: float) -> None:
+        key = (member.grant, member.ip)
+        self._retired.pop(key, None)
+        self._retired[key] = counters(member)
+        self._retired_at[key] = now_boot_s
+        self._unsaved = True
+
+    def _prune_retired(self, now_boot_s: float) -> None:
+        """Counters of a grant that still stands are kept as long as it: its address may come back."""
+        excess = len(self._retired) - MAX_RETIRED
+        for number, key in enumerate(list(self._retired)):
+            if number < excess or (self._retired_at[key] < now_boot_s - RETIRED_S and key[0] not in self._grants):
+                del self._retired[key], self._retired_at[key]
+
+    def _settled(self) -> None:
+        """The state is in force: plan the next wake-up."""
+        now = self._clock()
+        self._in_force = True
+        self._learn_pending = False
+        self._next_learn_boot_s = now + LEARN_EVERY_S
+        deadlines = [g.deadline_boot_s for g in self._grants.values() if g.deadline_boot_s is not None]
+        self._next_deadline_boot_s = min((d for d in deadlines if d > now), default=None)
+        self._problems.pop("kernel", None)
+
+    def _persist(self) -> None:
+        if self._state is None or not self._unsaved:
+            return
+        retired = tuple(
+            statefile.Retired(grant=key[0], ip=key[1], counters=last, at_boot_s=self._retired_at[key])
+            for key, last in self._retired.items()
+        )
+        try:
+            statefile.save(self._path, statefile.Saved(boot_id=self._boot_id, state=self._state, retired=retired))
+            self._unsaved = False
+            self._problems.pop("statefile", None)
+        except OSError as error:
+            # An old file would cut off, at a restart, who came since: better none, then all stay until the next push.
+            message = f"The state file {self._path} cannot be written: {error.strerror}."
+            log.error("%s", message)
+            self._problems["statefile"] = message
+            try:
+                statefile.remove(self._path)
+            except OSError:
+                log.exception("The old state file stays")
+
+    def _forget_connections(self, ops: Sequence[Op]) -> None:
+        gone = [op.ip for op in ops if isinstance(op, DelMember)]
+        if gone:
+            try:
+                self._kernel.flush_connections(gone)
+            except NetctlError as error:
+                log.warning("Connections of %d addresses were not forgotten: %s", len(gone), error)
+
+    def _quietly(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except NetctlError as error:
+            log.error("%s", error)

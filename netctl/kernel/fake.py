@@ -1,0 +1,239 @@
+"""A kernel in memory: keeps what it is told, counts what a test says, refuses what the real one refuses.
+
+It must not know grants, the engine or the socket. It passes the same contract suite as the real kernel.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from netctl.api.errors import KERNEL, NetctlError
+from netctl.api.types import Feature, GatewayConfig
+from netctl.kernel.base import ClassRates, Member, Observed
+from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+
+MAX_TIMEOUT_S = 2_147_483  # IPSET_MAX_TIMEOUT, include/linux/netfilter/ipset/ip_set.h: UINT_MAX / 2 / MSEC_PER_SEC
+MAX_MEMBERS = 65536  # per set: a bitmap's range, a hash's default maxelem
+
+
+@dataclass(slots=True)
+class _Entry:
+    """A member of one direction's set."""
+
+    mac: str
+    minor: int
+    grant: int
+    ends_s: float | None
+    bytes: int = 0
+    packets: int = 0
+
+
+@dataclass(slots=True)
+class FakeKernel:
+    """``clock`` gives seconds and moves the timeouts. ``broken`` (an error) makes every method raise it; ``refuse`` is
+    asked about each operation and names the reason to refuse it. ``calls`` and ``done`` record what was asked.
+    """
+
+    config: GatewayConfig
+    clock: Callable[[], float] = time.monotonic
+    refuse: Callable[[Op], str | None] = lambda _op: None
+    broken: NetctlError | None = None
+    features: tuple[Feature, ...] = ()
+    calls: list[str] = field(default_factory=list)
+    done: list[Op] = field(default_factory=list)
+    flushed: list[str] = field(default_factory=list)
+    standing: bool = False
+    prefixes: tuple[str, ...] = ()
+    sets: dict[Direction, dict[str, _Entry]] = field(default_factory=lambda: {d: {} for d in Direction})
+    classes: dict[tuple[Direction, int], ClassRates] = field(default_factory=dict)
+    neighbours: dict[str, str] = field(default_factory=dict)
+    pinned: dict[str, str] = field(default_factory=dict)
+    _heard: list[tuple[str, str]] = field(default_factory=list)
+    _event_fd: int = -1
+
+    def __post_init__(self) -> None:
+        network = ipaddress.ip_interface(self.config.lan_address).network
+        self.prefixes = (str(network), *((self.config.ula_prefix,) if self.config.ula_prefix else ()))
+
+    # --- what a test does to it -------------------------------------------------------------------------------------
+
+    def hear(self, ip: str, mac: str) -> None:
+        """A device answers for ``ip``: its dynamic neighbour entry turns valid (a pinned one does not move)."""
+        if ip in self.pinned:
+            return
+        self.neighbours[ip] = mac
+        self._heard.append((ip, mac))
+        if self._event_fd >= 0:
+            os.eventfd_write(self._event_fd, 1)
+
+    def forget(self, ip: str) -> None:
+        """A dynamic neighbour entry ages."""
+        self.neighbours.pop(ip, None)
+
+    def count(self, ip: str, up_bytes: int = 0, down_bytes: int = 0) -> None:
+        """Traffic of an admitted address; one packet in each direction that has bytes. KeyError: it may not pass."""
+        self._expire()
+        for direction, amount in ((Direction.UP, up_bytes), (Direction.DOWN, down_bytes)):
+            if amount:
+                entry = self.sets[direction][ip]
+                entry.bytes += amount
+                entry.packets += 1
+
+    def lose(self, ip: str, *directions: Direction) -> None:
+        """Somebody else deleted the member, in the directions given or (none) in both."""
+        for direction in directions or tuple(Direction):
+            self.sets[direction].pop(ip, None)
+
+    # --- Kernel -------------------------------------------------------------------------------------------------------
+
+    def probe(self) -> tuple[Feature, ...]:
+        self._call("probe")
+        return self.features
+
+    def setup(self) -> None:
+        self._call("setup")
+        self.standing = True
+
+    def teardown(self) -> None:
+        self._call("teardown")
+        self.standing = False
+        for entries in self.sets.values():
+            entries.clear()
+        self.classes.clear()
+        self.pinned.clear()
+
+    def observe(self) -> Observed:
+        self._call("observe")
+        self._expire()
+        up, down = self.sets[Direction.UP], self.sets[Direction.DOWN]
+        members = {ip: self._join(ip, up.get(ip), down.get(ip)) for ip in {**up, **down}}
+        valid = {**self.neighbours, **self.pinned}
+        return Observed(members, dict(self.classes), valid, dict(self.pinned), self.standing)
+
+    def apply(self, ops: Sequence[Op]) -> None:
+        self._call("apply")
+        self._expire()
+        for op in ops:
+            reason = self._refusal(op) or self.refuse(op)
+            if reason:
+                raise NetctlError(KERNEL, f"The kernel refused `{op}`: {reason}.")
+            self._do(op)
+            self.done.append(op)
+
+    def whois(self, ip: str) -> str | None:
+        self._call("whois")
+        return self.pinned.get(ip) or self.neighbours.get(ip)
+
+    def neighbour_events(self) -> int:
+        if self._event_fd < 0:
+            self._event_fd = os.eventfd(len(self._heard), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        return self._event_fd
+
+    def drain_events(self) -> Sequence[tuple[str, str]]:
+        self._call("drain_events")
+        if self._heard and self._event_fd >= 0:
+            os.eventfd_read(self._event_fd)
+        heard, self._heard = self._heard, []
+        return heard
+
+    def flush_connections(self, ips: Sequence[str]) -> None:
+        self._call("flush_connections")
+        self.flushed.extend(ips)
+
+    def lan_prefixes(self) -> tuple[str, ...]:
+        return self.prefixes
+
+    def dump(self) -> tuple[str, ...]:
+        self._call("dump")
+        self._expire()
+        lines = [
+            f"member {d.value} {ip} {e.mac} class {e.minor:#x} grant {e.grant}"
+            for d, entries in self.sets.items()
+            for ip, e in entries.items()
+        ]
+        lines += [
+            f"class {d.value} {minor:#x} rate {r.guaranteed_kbit} ceil {r.ceil_kbit} kbit"
+            for (d, minor), r in self.classes.items()
+        ]
+        lines += [f"neighbour {ip} {mac}" for ip, mac in self.pinned.items()]
+        return tuple(sorted(lines))
+
+    def close(self) -> None:
+        if self._event_fd >= 0:
+            os.close(self._event_fd)
+            self._event_fd = -1
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.broken:
+            raise self.broken
+
+    def _expire(self) -> None:
+        now = self.clock()
+        for entries in self.sets.values():
+            for ip in [ip for ip, e in entries.items() if e.ends_s is not None and e.ends_s <= now]:
+                del entries[ip]
+
+    def _join(self, ip: str, up: _Entry | None, down: _Entry | None) -> Member:
+        either = up or down
+        if either is None:
+            raise KeyError(ip)
+        left = None if either.ends_s is None else max(0, int(either.ends_s - self.clock()))
+        return Member(
+            ip=ip,
+            mac=up.mac if up else None,  # the down set is keyed by address alone
+            minor=either.minor,
+            grant=either.grant,
+            timeout_s=left,
+            up_bytes=up.bytes if up else 0,
+            down_bytes=down.bytes if down else 0,
+            up_packets=up.packets if up else 0,
+            down_packets=down.packets if down else 0,
+            complete=up is not None and down is not None,
+        )
+
+    def _refusal(self, op: Op) -> str | None:
+        if not self.standing and not isinstance(op, SetNeighbour | DelNeighbour):
+            return "its set or root class does not exist"
+        if not isinstance(op, SetMember):
+            return None
+        if op.timeout_s is not None and not 0 < op.timeout_s <= MAX_TIMEOUT_S:
+            return f"the timeout is not within 1..{MAX_TIMEOUT_S}"  # 0 would be a member for ever
+        address = ipaddress.ip_address(op.ip)
+        if address.version == 4 and address not in ipaddress.ip_network(self.prefixes[0]):
+            return "the address is out of the set's range"
+        if op.ip not in self.sets[Direction.UP] and len(self.sets[Direction.UP]) >= MAX_MEMBERS:
+            return "the set is full"
+        return None
+
+    def _do(self, op: Op) -> None:
+        match op:
+            case SetClass():
+                self.classes[op.direction, op.minor] = ClassRates(op.guaranteed_kbit, op.ceil_kbit)
+            case DelClass():
+                self.classes.pop((op.direction, op.minor), None)
+            case SetMember():
+                self._admit(op)
+            case DelMember():
+                self.lose(op.ip)
+            case SetNeighbour():
+                self.pinned[op.ip] = op.mac
+                self.neighbours.pop(op.ip, None)
+            case DelNeighbour():
+                if op.ip in self.pinned:  # becomes an ordinary entry, which may age
+                    self.neighbours[op.ip] = self.pinned.pop(op.ip)
+
+    def _admit(self, op: SetMember) -> None:
+        ends = None if op.timeout_s is None else self.clock() + op.timeout_s
+        start = op.counters
+        counters = {Direction.UP: start and (start[0], start[2]), Direction.DOWN: start and (start[1], start[3])}
+        for direction, entries in self.sets.items():
+            old = entries.get(op.ip)
+            entry = entries[op.ip] = _Entry(op.mac, op.minor, op.grant, ends)
+            entry.bytes, entry.packets = counters[direction] or ((old.bytes, old.packets) if old else (0, 0))
