@@ -13,7 +13,7 @@ from portal.domain.usage import CounterKey, Reading
 # members for ten minutes; one that came back after it was forgotten would count twice.
 FORGET_AFTER_S = 86_400.0
 
-_READING = "up_bytes, down_bytes, up_packets, down_packets, sent_boot_s, received_boot_s"
+_READING = "counter.up_bytes, counter.down_bytes, up_packets, down_packets, sent_boot_s, received_boot_s"
 
 
 def last_of(db: sqlite3.Connection, session_id: int) -> dict[CounterKey, Reading]:
@@ -22,19 +22,33 @@ def last_of(db: sqlite3.Connection, session_id: int) -> dict[CounterKey, Reading
     return {CounterKey(row[0], session_id, row[1]): Reading(*row[2:]) for row in rows}
 
 
-def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> None:
+def last_of_running(db: sqlite3.Connection) -> dict[CounterKey, Reading]:
+    """The same of all sessions that have not ended."""
+    rows = db.execute(
+        f"SELECT counter.boot_id, session_id, ip, {_READING} FROM counter JOIN session ON session.id = session_id "  # noqa: S608
+        "WHERE ended_wall_s IS NULL"
+    )
+    return {CounterKey(*row[:3]): Reading(*row[3:]) for row in rows}
+
+
+def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> list[CounterKey]:
     """Add what is new in ``seen`` to the sessions' totals, and remember the readings, in the caller's transaction.
 
-    Readings of sessions that this database does not have are ignored. A session's ``active_boot_s`` moves to the
+    Returns the counters whose readings may be older than what is counted already; they must be read again. Readings of
+    sessions that this database does not have are ignored. A session's ``active_boot_s`` moves to the
     reading in which its upload grew: what arrives from outside does not prove that the device is still there.
     """
+    to_read_again = []
     for key, reading in seen.items():
         row = db.execute(
             f"SELECT {_READING} FROM counter WHERE session_id = ? AND boot_id = ? AND ip = ?",  # noqa: S608
             (key.session_id, key.boot_id, key.ip),
         ).fetchone()
         last = None if row is None else Reading(*row)
-        if last is not None and (not usage.is_younger(reading, last) or reading.shows_the_same_as(last)):
+        if last is not None and reading.shows_the_same_as(last):
+            continue
+        if not usage.is_younger(reading, last):
+            to_read_again.append(key)
             continue
         new = usage.delta(last, reading)
         counted = db.execute(
@@ -53,8 +67,7 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> None:
         )
         if counted.rowcount:
             db.execute(
-                f"INSERT OR REPLACE INTO counter (boot_id, session_id, ip, {_READING}) "  # noqa: S608
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # in the order of CREATE TABLE
                 (
                     *key,
                     reading.up_bytes,
@@ -65,6 +78,7 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> None:
                     reading.received_boot_s,
                 ),
             )
+    return to_read_again
 
 
 def forget(db: sqlite3.Connection, now: Now) -> int:

@@ -75,6 +75,23 @@ def _disk_is_full(path: Path) -> bool:
     return False
 
 
+def is_absent(path: Path) -> bool:
+    """There is no database, and there never was one."""
+    return not path.exists() and read_marker(path) is None
+
+
+def damage_note_of(path: Path) -> Path:
+    """Where portal.store.check notes that the database is damaged."""
+    return path.with_name(path.name + ".damaged")
+
+
+def damaged(path: Path) -> StoreError:
+    findings = ""
+    with contextlib.suppress(OSError):
+        findings = damage_note_of(path).read_text(encoding="utf-8").partition("\n")[0]
+    return StoreError(DATABASE_CORRUPT, f"The database {path} is damaged: {findings or 'no more is known'}.")
+
+
 def marker_of(path: Path) -> Path:
     return path.with_name(path.name + ".epoch")
 
@@ -113,6 +130,8 @@ def connect(path: Path) -> sqlite3.Connection:
     connection = connect_any_version(path)
     try:
         check_identity(connection, path)
+        if damage_note_of(path).exists():
+            raise damaged(path)
     except BaseException:
         connection.close()
         raise
@@ -235,7 +254,7 @@ class Database:
             identity = (found.st_dev, found.st_ino)
         except OSError:
             identity = None
-        if self._connection is None or identity != self._identity:
+        if self._connection is None or identity != self._identity or damage_note_of(self._path).exists():
             self._close()
             self._connection = connect(self._path)
             self._identity = identity

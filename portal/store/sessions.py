@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from portal.domain.model import EndReason, Now, Session, Uplink, UplinkState
+from portal.domain.uplink import UplinkView
 
 _SELECT = """
     SELECT session.id, mac, ipv4, plan, method, terms_version, started_wall_s, session.boot_id, deadline_boot_s,
@@ -42,6 +43,14 @@ def by_id(db: sqlite3.Connection, session_id: int) -> Session | None:
 
 def count_not_ended(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM session WHERE ended_wall_s IS NULL").fetchone()[0])
+
+
+def any_deadline(db: sqlite3.Connection) -> bool:
+    """Does time run for somebody?"""
+    row = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM session WHERE ended_wall_s IS NULL AND deadline_boot_s IS NOT NULL)"
+    ).fetchone()
+    return bool(row[0])
 
 
 def begin(
@@ -156,13 +165,19 @@ def note_time(db: sqlite3.Connection, now: Now) -> int:
 # --- uplink ---------------------------------------------------------------------------------------------------------
 
 
-def set_uplink(db: sqlite3.Connection, state: UplinkState, since_boot_s: float | None, boot_id: str) -> None:
-    db.execute("INSERT OR REPLACE INTO uplink VALUES (1, ?, ?, ?)", (state.value, boot_id, since_boot_s))
+def set_uplink(db: sqlite3.Connection, view: UplinkView, now: Now) -> None:
+    db.execute("INSERT OR REPLACE INTO uplink VALUES (1, ?, ?, ?)", (view.state.value, now.boot_id, view.since_boot_s))
+
+
+def uplink_view(db: sqlite3.Connection, now: Now) -> UplinkView:
+    """What the meter last found in this boot."""
+    row = db.execute("SELECT state, since_boot_s FROM uplink WHERE boot_id = ?", (now.boot_id,)).fetchone()
+    return UplinkView() if row is None else UplinkView(UplinkState(row[0]), row[1])
 
 
 def uplink(db: sqlite3.Connection, now: Now) -> Uplink:
-    """What the meter last found in this boot."""
-    row = db.execute("SELECT state, since_boot_s FROM uplink WHERE boot_id = ?", (now.boot_id,)).fetchone()
-    if row is None or row[1] is None:
-        return Uplink(UplinkState.UNKNOWN, None)
-    return Uplink(UplinkState(row[0]), now.wall_s - (now.boot_s - row[1]))
+    """The same for people: on the wall clock as it goes now."""
+    view = uplink_view(db, now)
+    if view.since_boot_s is None:
+        return Uplink(view.state, None)
+    return Uplink(view.state, now.wall_s - (now.boot_s - view.since_boot_s))
