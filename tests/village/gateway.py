@@ -6,7 +6,6 @@ It must not know phones.
 from __future__ import annotations
 
 import json
-import pwd
 import signal
 import socket
 import sqlite3
@@ -62,8 +61,8 @@ class Gateway:
     def start(self) -> None:
         raise NotImplementedError
 
-    def stop(self) -> None:
-        """End what ``start`` started; the box stays."""
+    def stop(self) -> int:
+        """End what ``start`` started, and its exit code; the box stays."""
         raise NotImplementedError
 
     def _wait_uplink(self, timeout_s: float = 10) -> None:
@@ -124,8 +123,7 @@ class GerbangGateway(Gateway):
         """Start the supervisor; returns when netctl, DNS and portal answer. RuntimeError with its log if it ends."""
         self._wait_uplink()
         self.write_site()
-        user = "gerbang" if _user_exists("gerbang") else "nobody"
-        places = ["--site", str(SITE_FILE), "--run-dir", str(RUN), "--data-dir", str(DATA), "--user", user]
+        places = ["--site", str(SITE_FILE), "--run-dir", str(RUN), "--data-dir", str(DATA)]
         self._spawn(self.command("run", *places, *options))
         if wait:
             self.wait_ready(timeout_s)
@@ -199,7 +197,7 @@ class GerbangGateway(Gateway):
 
     def usage(self, mac: str, ip: str | None = None) -> tuple[int, int]:
         """(up, down) bytes that the kernel counts now for the running session of ``mac``, all its addresses or one."""
-        rows = self.sql("SELECT id FROM sessions WHERE mac = ? AND ended_wall_s IS NULL", mac)
+        rows = self.sql("SELECT id FROM session WHERE mac = ? AND ended_wall_s IS NULL", mac)
         counters = [c for row in rows for c in self.netctl().usage(row["id"]).counters if ip in (None, c.ip)]
         return sum(c.up_bytes for c in counters), sum(c.down_bytes for c in counters)
 
@@ -211,16 +209,15 @@ class GerbangGateway(Gateway):
 
 
 def name_of(process: Process) -> str:
-    """Which of the gateway's programs a process is: run, netctl, guest, meter, dnsmasq, or its first word."""
-    words = [Path(word).name for word in process.command]
-    if "dnsmasq" in words[:1]:
-        return "dnsmasq"
-    if "netctl" in words[:4] and "daemon" in words:
+    """Which of the gateway's programs a process is: run, netctl, guest, guest-tls, meter, dnsmasq or another's name."""
+    words = process.command
+    if "netctl" in words and "daemon" in words:
         return "netctl"
-    for verb in ("guest", "meter", "run"):
-        if verb in words[:5] or any(f" {verb}" in word for word in words[:1]):
-            return verb
-    return words[0]
+    if "portal.run" in words:
+        return "run"
+    if "portal.serve" in words:
+        return str(json.loads(words[-1])["role"])
+    return Path(words[0]).name
 
 
 class NatGateway(Gateway):
@@ -248,17 +245,11 @@ class NatGateway(Gateway):
                 raise TimeoutError(f"dnsmasq does not answer:\n{self.log()}")
             time.sleep(0.05)
 
-    def stop(self) -> None:
+    def stop(self) -> int:
         for process in self.box.processes():
             signal_process(process, signal.SIGTERM)
-
-
-def _user_exists(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
+        assert self._main is not None
+        return self._main.wait(timeout=5)
 
 
 def merged(*tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Hand-written and small because hundreds of phones share two processor cores with
 
 from __future__ import annotations
 
+import gzip
 import socket
 import time
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from urllib.parse import urlencode, urljoin
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One answer. Header names are lower case; of repeated headers the last counts. Times since before the connect."""
+    """One answer. Header names are lower case, of repeated ones the last counts; the body is unpacked from gzip.
+
+    Times since before the connect. ``wire_bytes`` is what came over the cable, headers included.
+    """
 
     url: str
     status: int
@@ -69,6 +73,8 @@ def exchange(sock: socket.socket, url: str, request: bytes, started_s: float) ->
         }
         body, wire = _body(sock, data, end + 4, headers, has_body=status not in (204, 304))
         elapsed_s = time.monotonic() - started_s
+        if headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
         family = 6 if sock.family == socket.AF_INET6 else 4
     return Response(url, status, headers, body, elapsed_s, first_byte_s, family, wire)
 

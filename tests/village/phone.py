@@ -24,6 +24,7 @@ from tests.village.netns import Namespace
 PROBE = "http://connectivitycheck.gstatic.com/generate_204"
 INTERFACE = "wlan0"
 IFA_F_TEMPORARY, IFA_F_TENTATIVE, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x40, 0x08, 0x20
+Socket = socket.socket  # inside Phone its method of that name hides the module
 _LEASE_SCRIPT = Path(__file__).with_name("lease.sh")
 
 
@@ -158,7 +159,7 @@ class Phone:
 
     # --- talking ----------------------------------------------------------------------------------------------------
 
-    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:
+    def socket(self, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:
         """A socket inside this phone."""
         return self.ns.socket(family, kind, proto)
 
@@ -166,7 +167,7 @@ class Phone:
         """A process inside this phone, to its end."""
         return self.ns.run(command, **options)
 
-    def connect(self, address: str, port: int, *, timeout_s: float = 5, source: str | None = None) -> socket.socket:
+    def connect(self, address: str, port: int, *, timeout_s: float = 5, source: str | None = None) -> Socket:
         """A connected TCP socket; the family is the address's."""
         sock = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
@@ -230,7 +231,11 @@ class Phone:
         address = self.resolve(parts.hostname, family)
         sock = self.connect(address, parts.port or 80, timeout_s=timeout_s, source=source)
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        given = {"User-Agent": "Mozilla/5.0 (Linux; Android 13) village", "Accept-Language": "id"} | (headers or {})
+        given = {
+            "User-Agent": "Mozilla/5.0 (Linux; Android 13) village",
+            "Accept-Language": "id",
+            "Accept-Encoding": "gzip",
+        } | (headers or {})
         if body:
             given.setdefault("Content-Type", "application/x-www-form-urlencoded")
         host = given.pop("Host", parts.netloc)
