@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from bench.crowd import crowd, go, online
 from bench.result import Reach, Result
 from netctl.api.errors import NetctlError
 from portal import clock
+from portal.meter import FLUSH_S, TICK_S
 from portal.store import sessions
 from portal.store.db import Database
 from tests.village.internet import WEB
@@ -32,10 +33,11 @@ VICTIMS = ("netctl", "guest", "meter")
 USERS = 20
 INTERVAL_S = 0.05
 BEFORE_S, AFTER_S = 3.0, 7.0
-FLUSH_S = 15.0
 HEADERS = 20 + 8
 PAYLOAD = 100
 OFFLINE_AFTER_S = 1.0
+
+Books = dict[str, tuple[int, int]]
 
 
 @dataclass(slots=True)
@@ -92,7 +94,7 @@ def _hear(talker: Talker, now: float, *, silence_counts: bool) -> None:
     talker.last_s = now
 
 
-def _books(village: Village) -> dict[str, tuple[int, int]]:
+def _books(village: Village) -> Books:
     """MAC -> (up, down) of the running sessions, as the database has them."""
     rows = village.gateway.sql(  # type: ignore[attr-defined]
         "SELECT mac, up_bytes, down_bytes FROM session WHERE ended_wall_s IS NULL"
@@ -100,16 +102,10 @@ def _books(village: Village) -> dict[str, tuple[int, int]]:
     return {row["mac"]: (row["up_bytes"], row["down_bytes"]) for row in rows}
 
 
-def _flushed(village: Village) -> dict[str, tuple[int, int]]:
-    """The books once they stand still: two readings that agree, a few seconds apart, nobody talking."""
-    deadline = time.monotonic() + FLUSH_S
-    last = _books(village)
-    while True:
-        time.sleep(6)  # more than one round of the meter
-        books = _books(village)
-        if books == last or time.monotonic() > deadline:
-            return books
-        last = books
+def _flushed(village: Village) -> Books:
+    """The books after a whole round of flushing with nobody talking: what counts twice would have done so by then."""
+    time.sleep(FLUSH_S + 2 * TICK_S)
+    return _books(village)
 
 
 def kill9() -> Iterator[Result]:
@@ -118,11 +114,13 @@ def kill9() -> Iterator[Result]:
         errors = [visit.error for visit in go(village.phones, online) if visit.error]
         if errors:
             raise RuntimeError(f"{len(errors)} phones did not come online: {errors[0]}")
+        books = _flushed(village)
         for victim in VICTIMS:
-            yield from _kill(village, victim)
+            books = yield from _kill(village, victim, books)
 
 
-def _kill(village: Village, victim: str) -> Iterator[Result]:
+def _kill(village: Village, victim: str, before: Books) -> Generator[Result, None, Books]:
+    """Kill one program under traffic; ``before`` and the value returned are the books before and after."""
     gateway: Any = village.gateway
     talkers = []
     for phone in village.phones:
@@ -130,7 +128,6 @@ def _kill(village: Village, victim: str) -> Iterator[Result]:
         sock.connect((WEB, UDP_PORT))
         sock.setblocking(False)
         talkers.append(Talker(phone, sock))
-    before = _flushed(village)
     drift_before = gateway.netctl().status()
     killed: list[Any] = []
     talk(talkers, BEFORE_S + AFTER_S, [(BEFORE_S, lambda: killed.append(gateway.kill(victim)))])
@@ -165,6 +162,7 @@ def _kill(village: Village, victim: str) -> Iterator[Result]:
         samples=wrong,
         note=f"the phones sent {sum(t.sent for t in talkers) * size} and got {sum(t.got for t in talkers) * size}",
     )
+    return after
 
 
 RESTORED = 1000
