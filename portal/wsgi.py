@@ -34,7 +34,7 @@ THREADS = 32
 """Logins wait in threads for their group commit; started only as they are needed."""
 BACKLOG = 1024
 DEFER_ACCEPT_S = 5
-GRACEFUL_TIMEOUT_S = 5
+GRACEFUL_TIMEOUT_S = 3
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108, a heartbeat file that gunicorn unlinks at once; on a disk it would wear it
 
 

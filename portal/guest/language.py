@@ -14,6 +14,8 @@ from __future__ import annotations
 import datetime
 import gettext
 import io
+import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,9 +23,12 @@ from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_decimal
+
+log = logging.getLogger("gerbang.guest")
 
 SOURCE = "id"
 """The language that every other one falls back to."""
@@ -95,28 +100,56 @@ def load_languages() -> Mapping[str, Language]:
 
     :raises ValueError: a catalogue that cannot be read, with its name and line
     """
-    catalogues = {
-        entry.name: catalogue
+    found = {
+        entry.name: file
         for entry in (files(__package__) / "translations").iterdir()
-        if (catalogue := entry / "LC_MESSAGES" / "messages.po").is_file()
+        if (file := entry / "LC_MESSAGES" / "messages.po").is_file()
     }
     languages: dict[str, Language] = {}
-    for code in sorted(catalogues, key=lambda code: (code != SOURCE, code)):
-        messages = _compile(code, catalogues[code].read_bytes())
+    source = Catalog()
+    for code in sorted(found, key=lambda code: (code != SOURCE, code)):
+        catalogue = _read(code, found[code].read_bytes())
+        source = source if languages else catalogue
+        _drop_unlike(code, catalogue, source)
+        messages = _compile(catalogue)
         if code != SOURCE:
             messages.add_fallback(languages[SOURCE].messages)
         languages[code] = Language(code, messages, _locale(code))
     return languages
 
 
-def _compile(code: str, po: bytes) -> gettext.GNUTranslations:
+def _read(code: str, po: bytes) -> Catalog:
     try:
         # Without a locale: the plural forms that count are those of the file's own header.
-        catalog = read_po(io.BytesIO(po), abort_invalid=True)
-        compiled = io.BytesIO()
-        write_mo(compiled, catalog)
-    except (ValueError, UnicodeDecodeError) as error:
+        return read_po(io.BytesIO(po), abort_invalid=True)
+    except (PoFileError, ValueError) as error:
         raise ValueError(f"The catalogue of {code!r} cannot be read: {error}") from error
+
+
+def _drop_unlike(code: str, catalogue: Catalog, source: Catalog) -> None:
+    """Take out messages whose %(placeholders)s are not the source's: a slip of the pen must not break a page."""
+    for message in [message for message in catalogue if message.id]:
+        twin = source.get(message.id)
+        if twin is not None and all(
+            _placeholders(text) <= _placeholders(twin.string) for text in _texts(message.string)
+        ):
+            continue
+        log.warning("the catalogue of %s: %r is left out, it is not a translation of the source", code, message.id)
+        catalogue.delete(message.id)
+
+
+def _texts(string: object) -> tuple[str, ...]:
+    return (string,) if isinstance(string, str) else tuple(string)  # type: ignore[arg-type]
+
+
+def _placeholders(string: object) -> set[str]:
+    """What a message wants filled in, with everything that Python's % would stumble over."""
+    return {match for text in _texts(string) for match in re.findall(r"%(?:\(\w+\))?.?", text)}
+
+
+def _compile(catalogue: Catalog) -> gettext.GNUTranslations:
+    compiled = io.BytesIO()
+    write_mo(compiled, catalogue)
     compiled.seek(0)
     return gettext.GNUTranslations(compiled)
 

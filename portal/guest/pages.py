@@ -107,7 +107,7 @@ class Pages:
         return self._keep(
             "problem",
             language,
-            code if words == code else words,
+            code,
             here="/",
             code=code,
             what=language.text(f"problem.{words}.what"),
