@@ -51,10 +51,10 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         data=str(paths.data),
         site=str(paths.site),
         user=user,
-        dnsmasq=_program("dnsmasq", "dnsmasq-base"),
+        dnsmasq=program("dnsmasq", "dnsmasq-base"),
         dnsmasq_user=f"{dnsmasq_account.pw_uid}",
         dnsmasq_group=f"{dnsmasq_account.pw_gid}",
-        setpriv=_program("setpriv", "util-linux"),
+        setpriv=program("setpriv", "util-linux"),
         tls=config.portal.certificate is not None,
         keep=keep,
         lock=lock(paths),
@@ -114,10 +114,14 @@ def directory(path: Path, uid: int, gid: int, mode: int) -> None:
 def write(path: Path, text: str) -> None:
     """Whole or not at all, readable for all: it holds no secrets, and dnsmasq reads it as its own user."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        os.fchmod(file.fileno(), 0o644)
-    Path(name).rename(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def write_dnsmasq(config: SiteConfig, paths: Paths) -> None:
@@ -136,7 +140,7 @@ def _refresh(paths: Paths) -> tuple[str, ...]:
     return run.python("portal.prepare", json.dumps({"run": str(paths.run), "data": str(paths.data)}))
 
 
-def _program(name: str, package: str) -> str:
+def program(name: str, package: str) -> str:
     if found := shutil.which(name):
         return found
     raise StartError(os.EX_UNAVAILABLE, f"The program {name} is not installed.", f"Install it: apt install {package}")

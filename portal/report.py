@@ -30,7 +30,7 @@ MIN_FREE_INODES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what was seen and (empty where all is well) what to do. As `netctl doctor` has it."""
+    """One thing that was looked at: what was seen and (empty where all is well) how to mend it. As netctl's doctor."""
 
     level: Literal["ok", "warn", "fail"]
     name: str
@@ -119,7 +119,7 @@ def doctor(paths: Paths, site: Path) -> list[Finding]:
     from portal import site as sites  # noqa: PLC0415  `gerbang status` does without
 
     config, mistakes = sites.check(site)
-    found = [Finding("fail", "site", f"{mistake.key}: {mistake.message}", mistake.hint) for mistake in mistakes]
+    found = [Finding("fail", "site", f"{mistake.key or site}: {mistake.message}", mistake.hint) for mistake in mistakes]
     found = found or [Finding("ok", "site", f"{site}: no mistakes.")]
     found += _database(paths.database)
     found += _disk(paths.data)

@@ -61,7 +61,8 @@ def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[
     """
     name = str(path)
     try:
-        document = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         return None, [Mistake(name, "", f"The file cannot be read: {why}.", "Check the path and who may read it.")]
@@ -69,7 +70,14 @@ def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[
         hint = "Save the file as UTF-8 text."
         return None, [Mistake(name, "", f"Byte {error.start + 1} of the file is not UTF-8 text.", hint)]
     except tomllib.TOMLDecodeError as error:
-        return None, [Mistake(name, "", _syntax(str(error)), _syntax_hint(str(error)))]
+        return None, [Mistake(name, "", _syntax(str(error), text), _syntax_hint(str(error)))]
+    return check_document(name, document, files=files, here=here)
+
+
+def check_document(
+    name: str, document: Mapping[str, Any], *, files: bool, here: bool
+) -> tuple[SiteConfig | None, list[Mistake]]:
+    """The same for a TOML document that was read from the file ``name``."""
     reader = _Reader(name)
     config = reader.read(document)
     for finding in sitecheck.findings(config, files=files, here=here):
@@ -78,11 +86,13 @@ def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[
     return (None if reader.mistakes else config), reader.mistakes
 
 
-def _syntax(error: str) -> str:
-    what, _, where = error.partition(" (at ")
+def _syntax(error: str, text: str) -> str:
+    what, _, where = error.removesuffix(")").partition(" (at ")
+    if not where.startswith("line"):  # "end of document", or a TOML parser that says no place
+        where = f"line {len(text.splitlines())}, the last"
     if what == "Cannot overwrite a value":
         what = "A key or table stands twice"
-    return f"{what} ({where.rstrip(')') or 'end of the file'})."
+    return f"{what} ({where})."
 
 
 def _syntax_hint(error: str) -> str:
@@ -192,7 +202,7 @@ def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
 
 
 def _kinds(wanted: Any) -> set[Any]:
-    return set(_layers(wanted)) & {int, str, bool, tuple, type(None)}
+    return {typing.get_origin(layer) or layer for layer in _layers(wanted)} & {int, str, bool, tuple, type(None)}
 
 
 def _expects(wanted: Any) -> str:
@@ -232,6 +242,8 @@ def _suggest(table: str, key: str, known: Mapping[str, Any]) -> str:
 
     if close := difflib.get_close_matches(key, known, 1, 0.6):
         return f"Did you mean {close[0]}?"
+    if key in SiteConfig.__struct_fields__:
+        return f"{_heading(key)} is a table of its own; write it in a line of its own."
     homes = [
         field.name
         for field in structs.fields(SiteConfig)
@@ -326,3 +338,7 @@ def gateway_config(config: SiteConfig, paths: Paths, writer_uid: int, group_gid:
         socket_group=group_gid,
         writers=(writer_uid,),
     )
+
+
+if __name__ == "__main__":  # for whoever edits docs/site-toml.md
+    print(reference(), end="")

@@ -17,6 +17,7 @@ from portal.config import SiteConfig
 
 LANGUAGES: Final = Path(__file__).parent / "guest" / "translations"
 ZONES: Final = {"wib": "Asia/Jakarta", "wita": "Asia/Makassar", "wit": "Asia/Jayapura"}
+PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))  # RFC 1918
 RESERVED_PORTS: Final = {5353: "multicast DNS"}
 
 
@@ -126,11 +127,9 @@ def _lan(config: SiteConfig) -> Iterator[Finding]:
     elif address in (network.network_address, network.broadcast_address):
         kind = "network's own" if address == network.network_address else "broadcast"
         yield Finding(key, f"{address} is the {kind} address of {network}.", f"Use {network.network_address + 1}.")
-    if not address.is_private or address.is_loopback or address.is_link_local or address.is_multicast:
+    if not any(address in private for private in PRIVATE):
         hint = "Use a part of 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16."
-        yield Finding(
-            key, f"{address} is not a private address; its owner on the Internet would be out of reach.", hint
-        )
+        yield Finding(key, f"{address} is not a private address (RFC 1918).", hint)
 
 
 def _portal(config: SiteConfig) -> Iterator[Finding]:
@@ -204,14 +203,14 @@ def _plans(config: SiteConfig) -> Iterator[Finding]:
 
 
 def _machine(config: SiteConfig) -> Iterator[Finding]:
-    names = {name for _, name in socket.if_nameindex()}
+    names = interfaces()
     for table, interface in (("lan", config.lan.interface), ("uplink", config.uplink.interface)):
         if interface not in names:
-            there = ", ".join(sorted(names - {"lo"})) or "none"
+            there = ", ".join(sorted(set(names) - {"lo"})) or "none"
             hint = f"Interfaces here: {there}."
             yield Finding(f"{table}.interface", f"This machine has no interface {interface}.", hint)
     lan = _network(config)
-    for interface, network in routes(Path("/proc/net/route").read_text(encoding="ascii")):
+    for interface, network in routes():
         if lan and interface != config.lan.interface and network.overlaps(lan):
             side = "the uplink" if interface == config.uplink.interface else f"interface {interface}"
             message = f"The LAN {lan} overlaps {network}, which is at {side}; devices there would be out of reach."
@@ -219,10 +218,20 @@ def _machine(config: SiteConfig) -> Iterator[Finding]:
             yield Finding("lan.address", message, hint, ("lan.interface", "uplink.interface"))
 
 
-def routes(table: str) -> list[tuple[str, ipaddress.IPv4Network]]:
-    """Networks that /proc/net/route says are reached through each interface, default routes left out.
+def interfaces() -> list[str]:
+    """The names of this network namespace's interfaces."""
+    return [name for _, name in socket.if_nameindex()]
 
-    Its columns are hexadecimal in host byte order, destination second and mask eighth (net/ipv4/fib_trie.c).
+
+def routes() -> list[tuple[str, ipaddress.IPv4Network]]:
+    """Networks that this network namespace reaches through each interface now, default routes left out."""
+    return parse_routes(Path("/proc/net/route").read_text(encoding="ascii"))
+
+
+def parse_routes(table: str) -> list[tuple[str, ipaddress.IPv4Network]]:
+    """What stands in /proc/net/route: hexadecimal in host byte order, destination second, mask eighth column.
+
+    Source: fib_route_seq_show in net/ipv4/fib_trie.c.
     """
     found = []
     for line in table.splitlines()[1:]:
@@ -236,7 +245,7 @@ def routes(table: str) -> list[tuple[str, ipaddress.IPv4Network]]:
 
 def _free() -> str:
     """A LAN address that overlaps nothing this machine has a route to."""
-    taken = [net for _, net in routes(Path("/proc/net/route").read_text(encoding="ascii"))]
+    taken = [net for _, net in routes()]
     for second in (77, *range(78, 256), *range(77)):
         candidate = ipaddress.IPv4Interface(f"10.{second}.0.1/20")
         if not any(net.overlaps(candidate.network) for net in taken):
