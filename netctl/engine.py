@@ -11,10 +11,12 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from netctl import __version__, statefile
 from netctl.api.errors import BAD_REQUEST, KERNEL, UNSUPPORTED, NetctlError
@@ -28,16 +30,15 @@ from netctl.api.types import (
     Status,
     Usage,
 )
-from netctl.kernel.base import Kernel, Member
+from netctl.kernel.base import Kernel
+from netctl.ledger import Ledger
 from netctl.model import Model
 from netctl.ops import DelMember, Op, SetClass, SetMember
-from netctl.plan import Counters, Surroundings, counters, forwarded_ipv6, plan
+from netctl.plan import Surroundings, counters, forwarded_ipv6, is_live, live, places, plan
 from netctl.validate import Validator
 
 log = logging.getLogger("netctl")
 
-RETIRED_S: Final = 600.0
-MAX_RETIRED: Final = 16_384
 FRESH_S: Final = 0.5  # a single grant's usage may be this old: a page view must not read everybody's counters
 LEARN_EVERY_S: Final = 0.1  # the first new IPv6 address is admitted at once, a flood of them in batches
 MAX_REFUSALS: Final = 8  # after so many refused operations in a row of single tries, it is not the operations
@@ -82,12 +83,12 @@ class Engine:
         self._state: DesiredState | None = None
         self._grants: dict[int, Grant] = {}
         self._macs: frozenset[str] = frozenset()
-        self._in_force = False
+        self._dirty: set[str] | None = None  # devices to compare; None: all. Empty: the state is in force
+        self._sharers = 0
         self._unsaved = False
         self._model: Model | None = None
         self._in_doubt = False  # a batch failed half way: the model may be wrong
-        self._retired: dict[tuple[int, str], Counters] = {}  # oldest first
-        self._retired_at: dict[tuple[int, str], float] = {}
+        self._ledger = Ledger()
         self._seen: dict[str, float] = {}
         self._drift = 0
         self._drift_total = 0
@@ -158,7 +159,7 @@ class Engine:
         elif state != current:
             self._validator.check(state, self._grants)
             self._accept(state)
-        if self._in_force:
+        if self._dirty is not None and not self._dirty:
             return Applied(generation=state.generation, ops=0)
         done = self._reconcile(look=False)
         self._last_apply_ms = (time.perf_counter() - started) * 1e3
@@ -172,7 +173,7 @@ class Engine:
         """The lines of what apply would do. Raises ``refused`` like it; does nothing."""
         self._validator.check(state, self._grants)
         model = self._current_model()
-        return tuple(str(op) for op in plan(state, model.view(), self._around(model.as_of_boot_s)))
+        return tuple(str(op) for op in plan(state, model.view(), self._around(model, self._clock())))
 
     def whois(self, ip: str) -> str | None:
         """MAC of a valid neighbour; an IPv4 address written the IPv6 way (RFC 4291 2.5.5.2) is taken as IPv4."""
@@ -186,10 +187,13 @@ class Engine:
     def usage(self, grant: int | None) -> Usage:
         """Counters of all members, and of those removed lately. Of one grant: at most FRESH_S old."""
         if grant is None or self._model is None or self._clock() - self._model.as_of_boot_s > FRESH_S:
-            self.tick()
-        members = self._current_model().members.values()
+            self.tick()  # not only reading: whoever observes must mend, or the next tick would not know drift as such
+        model = self._current_model()
+        if self._clock() - model.as_of_boot_s > FRESH_S:
+            raise NetctlError(KERNEL, self._problems.get("kernel", "The kernel's counters could not be read."))
+        members = model.members.values()
         values = {(m.grant, m.ip): counters(m) for m in members if grant in (None, m.grant)}
-        for key, last in self._retired.items():
+        for key, last in self._ledger.last.items():
             if grant in (None, key[0]):
                 values.setdefault(key, last)
         return Usage(
@@ -248,10 +252,13 @@ class Engine:
         for ip, mac in events:
             if not forwarded_ipv6(ip, self._prefixes):
                 continue
+            if model.neighbours.get(ip) == mac:
+                continue  # an entry that ages, or that was unpinned, is no sign of life
             model.hear(ip, mac)
             if mac in self._macs:
                 self._seen[ip] = now
-                self._learn_pending = self._learn_pending or ip not in model.members
+                self._touch((mac,))
+                self._learn_pending = True
         if self._learn_pending and now >= self._next_learn_boot_s:
             self._quietly(lambda: self._reconcile(look=False))
 
@@ -271,57 +278,78 @@ class Engine:
             log.error("%s", self._problems["statefile"])
             return
         self._accept(saved.state)
-        self._retired = {(r.grant, r.ip): r.counters for r in saved.retired}
-        self._retired_at = {(r.grant, r.ip): r.at_boot_s for r in saved.retired}
+        self._ledger = Ledger(saved.retired)
 
     def _accept(self, state: DesiredState) -> None:
+        before, after = self._grants, {g.id: g for g in state.grants}
+        self._touch(g.mac for g in state.grants if before.get(g.id) != g)
+        self._touch(g.mac for g in before.values() if after.get(g.id) != g)
+        if self._state is None:
+            self._dirty = None  # also whatever else the kernel holds
         self._state = state
-        self._grants = {g.id: g for g in state.grants}
+        self._grants = after
         self._macs = frozenset(g.mac for g in state.grants)
-        self._in_force = False
         self._unsaved = True
+
+    def _touch(self, macs: Iterable[str]) -> None:
+        if self._dirty is not None:
+            self._dirty.update(macs)
 
     def _reconcile(self, look: bool) -> int:
         """Bring the kernel to the state; number of operations. Raises what the kernel refuses, after trying the rest.
 
-        With ``look`` the kernel is read first; so it is where counters end, to keep the last bytes.
+        With ``look`` the kernel is read first and everything compared, else the model, and of it what changed.
         """
         try:
-            ops = self._next_ops(look)
-            self._retire_ended(ops)
+            if look or self._model is None or self._in_doubt:
+                now, ops = self._compare_all()
+                self._keep_ended(ops, fresh=True)
+            else:
+                now, ops = self._compare_changed(self._model)
+                self._keep_ended(ops, fresh=False)
             self._persist()
             self._carry_out(ops)
         except NetctlError as error:
-            self._in_force = False
+            self._dirty = None
             self._learn_pending = False
             self._next_deadline_boot_s = None  # the next tick tries again; nothing spins meanwhile
             self._problems["kernel"] = f"{error.message} {error.hint}".strip()
             raise
-        self._settled()
+        self._settled(now)
         return len(ops)
 
-    def _next_ops(self, look: bool) -> list[Op]:
+    def _compare_all(self) -> tuple[float, list[Op]]:
         before = self._model
-        if before is not None and not look and not self._in_doubt:
-            ops = self._plan(before)
-            if not any(self._ends_counters(op) for op in ops):
-                return ops
         intact = self._look()
-        ops = self._plan(self._current_model())
-        self._count_drift(ops, before, intact)
-        return ops
+        now = self._clock()
+        ops = self._plan(self._current_model(), now)
+        self._count_drift(ops, before, intact, now)
+        return now, ops
 
-    def _plan(self, model: Model) -> list[Op]:
-        return plan(self._state, model.view(), self._around(model.as_of_boot_s))
+    def _compare_changed(self, model: Model) -> tuple[float, list[Op]]:
+        """The plan for the devices that were touched; for all where the share of the link changes with their number."""
+        now = self._clock()
+        if self._next_deadline_boot_s is not None and now >= self._next_deadline_boot_s:
+            self._touch(g.mac for g in self._grants.values() if not is_live(g, now))
+        sharers = len(live(self._grants.values(), now))
+        if self._state is None or self._dirty is None or places(sharers) != places(self._sharers):
+            return now, self._plan(model, now)
+        macs = self._dirty
+        state = msgspec.structs.replace(self._state, grants=tuple(g for g in self._state.grants if g.mac in macs))
+        around = replace(self._around(model, now), sharers=sharers, taken=model.minors_except(macs))
+        return now, plan(state, model.part(macs), around)
 
-    def _around(self, as_of_boot_s: float) -> Surroundings:
+    def _plan(self, model: Model, now_boot_s: float) -> list[Op]:
+        return plan(self._state, model.view(), self._around(model, now_boot_s))
+
+    def _around(self, model: Model, now_boot_s: float) -> Surroundings:
         return Surroundings(
-            now_boot_s=self._clock(),
-            observed_boot_s=as_of_boot_s,
+            now_boot_s=now_boot_s,
+            observed_boot_s=model.as_of_boot_s,
             link_down_kbit=self._config.link_down_kbit,
             link_up_kbit=self._config.link_up_kbit,
             lan_prefixes=self._prefixes,
-            retired=self._retired,
+            retired=self._ledger.last,
             seen=self._seen,
         )
 
@@ -329,14 +357,6 @@ class Engine:
         if self._model is None:
             raise NetctlError(KERNEL, self._problems.get("kernel", "The kernel's state could not be read."))
         return self._model
-
-    def _ends_counters(self, op: Op) -> bool:
-        if isinstance(op, DelMember):
-            return True
-        if not isinstance(op, SetMember):
-            return False
-        member = self._current_model().members.get(op.ip)
-        return member is not None and member.grant != op.grant
 
     def _look(self) -> bool:
         """Replace the model by an observation, retire counters of members that are gone. False: setup had to mend."""
@@ -351,22 +371,23 @@ class Engine:
         before = self._model.members if self._model else {}
         for ip, member in before.items():
             there = found.members.get(ip)
-            if there is None or there.grant != member.grant:
-                self._retire(member, now)
+            if there is None or there.grant != member.grant or not there.complete:
+                self._ledger.keep(member, now)
+                self._unsaved = True
             elif ":" in ip and counters(there) != counters(member):
                 self._seen[ip] = now
         self._seen = {ip: at for ip, at in self._seen.items() if ip in found.members or ip in found.neighbours}
-        self._prune_retired(now)
+        self._ledger.prune(self._grants, now)
         self._model = Model.of(found, now)
         self._in_doubt = False
         return intact
 
-    def _count_drift(self, ops: Sequence[Op], before: Model | None, intact: bool) -> None:
+    def _count_drift(self, ops: Sequence[Op], before: Model | None, intact: bool, now_boot_s: float) -> None:
         """Operations that would not be needed had the kernel been as the engine left it."""
         model = self._current_model()
         odd: list[Op] = []
         if ops and before is not None:
-            explained = set(self._plan(replace(before, neighbours=model.neighbours)))
+            explained = set(self._plan(replace(before, neighbours=model.neighbours), now_boot_s))
             odd = [op for op in ops if op not in explained]
         elif ops:  # start: no memory to compare with; what a pause alone brings about is left out
             for op in ops:
@@ -395,8 +416,8 @@ class Engine:
     def _one_by_one(self) -> None:
         self._look()
         model = self._current_model()
-        ops = self._plan(model)
-        self._retire_ended(ops)
+        ops = self._plan(model, self._clock())
+        self._keep_ended(ops, fresh=True)
         refusals: list[NetctlError] = []
         for op in ops:
             try:
@@ -410,45 +431,40 @@ class Engine:
             self._in_doubt = True
             raise refusals[0]
 
-    def _retire_ended(self, ops: Sequence[Op]) -> None:
-        model, now = self._current_model(), self._clock()
+    def _keep_ended(self, ops: Sequence[Op], fresh: bool) -> None:
+        """Keep the counters that these operations end; the kernel is asked for their last value unless just read."""
+        model = self._current_model()
+        ended = []
         for op in ops:
-            if self._ends_counters(op) and isinstance(op, DelMember | SetMember):
-                self._retire(model.members[op.ip], now)
-
-    def _retire(self, member: Member, now_boot_s: float) -> None:
-        key = (member.grant, member.ip)
-        self._retired.pop(key, None)
-        self._retired[key] = counters(member)
-        self._retired_at[key] = now_boot_s
+            if isinstance(op, DelMember | SetMember):
+                member = model.members.get(op.ip)
+                if member is not None and not (isinstance(op, SetMember) and op.grant == member.grant):
+                    ended.append(member)
+        if not ended:
+            return
+        found = model.members if fresh else self._kernel.observe().members
+        now = self._clock()
+        for member in ended:
+            last = found.get(member.ip)
+            self._ledger.keep(last if last is not None and last.grant == member.grant else member, now)
         self._unsaved = True
 
-    def _prune_retired(self, now_boot_s: float) -> None:
-        """Counters of a grant that still stands are kept as long as it: its address may come back."""
-        excess = len(self._retired) - MAX_RETIRED
-        for number, key in enumerate(list(self._retired)):
-            if number < excess or (self._retired_at[key] < now_boot_s - RETIRED_S and key[0] not in self._grants):
-                del self._retired[key], self._retired_at[key]
-
-    def _settled(self) -> None:
-        """The state is in force: plan the next wake-up."""
-        now = self._clock()
-        self._in_force = True
+    def _settled(self, now: float) -> None:
+        """The state of ``now`` is in force: find the next time to wake up."""
+        self._dirty = set()
+        self._sharers = len(live(self._grants.values(), now))
         self._learn_pending = False
         self._next_learn_boot_s = now + LEARN_EVERY_S
-        deadlines = [g.deadline_boot_s for g in self._grants.values() if g.deadline_boot_s is not None]
-        self._next_deadline_boot_s = min((d for d in deadlines if d > now), default=None)
+        deadlines = (g.deadline_boot_s for g in self._grants.values())
+        self._next_deadline_boot_s = min((d for d in deadlines if d is not None and d > now), default=None)
         self._problems.pop("kernel", None)
 
     def _persist(self) -> None:
         if self._state is None or not self._unsaved:
             return
-        retired = tuple(
-            statefile.Retired(grant=key[0], ip=key[1], counters=last, at_boot_s=self._retired_at[key])
-            for key, last in self._retired.items()
-        )
+        saved = statefile.Saved(boot_id=self._boot_id, state=self._state, retired=self._ledger.saved())
         try:
-            statefile.save(self._path, statefile.Saved(boot_id=self._boot_id, state=self._state, retired=retired))
+            statefile.save(self._path, saved)
             self._unsaved = False
             self._problems.pop("statefile", None)
         except OSError as error:

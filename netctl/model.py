@@ -5,7 +5,7 @@ It exists so that a login costs no reading back of everybody's state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 from netctl.kernel.base import ClassRates, Member, Observed
@@ -31,6 +31,26 @@ class Model:
     def view(self) -> Observed:
         """The same, as plan() reads it: shared, not copied."""
         return Observed(self.members, self.classes, self.neighbours, self.pinned)
+
+    def part(self, macs: Set[str]) -> Observed:
+        """The same of these devices alone."""
+        members = {ip: m for ip, m in self.members.items() if m.mac in macs}
+        minors = {m.minor for m in members.values()}
+        neighbours = {
+            ip: mac
+            for ip, mac in self.neighbours.items()
+            if mac in macs and (ip in members or ip not in self.members)  # not what another device's member holds
+        }
+        return Observed(
+            members,
+            {key: rates for key, rates in self.classes.items() if key[1] in minors},
+            neighbours,
+            {ip: mac for ip, mac in self.pinned.items() if ip in members or mac in macs},
+        )
+
+    def minors_except(self, macs: Set[str]) -> set[int]:
+        """Class numbers of all other devices."""
+        return {m.minor for m in self.members.values() if m.mac not in macs}
 
     def hear(self, ip: str, mac: str) -> None:
         """A neighbour entry turned valid."""

@@ -3,7 +3,7 @@
 It must not know how an operation is done, nor clocks, files or sockets: all it needs is passed in.
 
 Rules
-* A device (MAC) has one HTB class number for both directions. It keeps the one that its members in the kernel have,
+* A device (MAC) with an address has one HTB class number for both directions. It keeps the one its members have,
   otherwise it gets the lowest free from FIRST_MINOR.
 * Guaranteed rate: what the grant asks for, but not above its ceil, nor above its share of 80 % of the link. The share
   counts the grants rounded up to a power of two, so one user more seldom changes anybody else's class; the sum
@@ -22,7 +22,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,6 +51,9 @@ class Surroundings:
     ``now_boot_s``: seconds of CLOCK_BOOTTIME now, ``observed_boot_s``: when the timeouts in ``observed`` were read.
     ``lan_prefixes``: networks whose IPv6 addresses are forwarded. ``retired``: (grant, address) -> where its
     counters stood when it was removed. ``seen``: IPv6 address -> when it was last heard or used, boot seconds.
+
+    A plan for some devices only is made from their part of both states; then ``sharers`` is the number of all live
+    grants, and ``taken`` are the class numbers that the other devices have.
     """
 
     now_boot_s: float
@@ -60,6 +63,8 @@ class Surroundings:
     lan_prefixes: tuple[str, ...] = ()
     retired: Mapping[tuple[int, str], Counters] = field(default_factory=dict)
     seen: Mapping[str, float] = field(default_factory=dict)
+    sharers: int | None = None
+    taken: Set[int] = frozenset()
 
 
 def plan(desired: DesiredState | None, observed: Observed, around: Surroundings) -> list[Op]:
@@ -68,9 +73,10 @@ def plan(desired: DesiredState | None, observed: Observed, around: Surroundings)
         return []
     grants = sorted(live(desired.grants, around.now_boot_s), key=lambda grant: grant.id)
     owned = _owned(grants, observed)
-    minors = _minors(grants, owned)
-    classes = _classes(grants, minors, around)
     addresses = _addresses(grants, owned, observed, around)
+    admitted = list({g.id: g for g in addresses.values()}.values())  # a grant without an address needs no class
+    minors = _minors(admitted, owned, around.taken)
+    classes = _classes(admitted, minors, around, len(grants) if around.sharers is None else around.sharers)
     return [
         *_removals(observed, classes, addresses),
         *_classes_to_set(observed, classes),
@@ -81,7 +87,16 @@ def plan(desired: DesiredState | None, observed: Observed, around: Surroundings)
 
 def live(grants: Iterable[Grant], now_boot_s: float) -> list[Grant]:
     """The grants whose deadline has not passed."""
-    return [g for g in grants if g.deadline_boot_s is None or g.deadline_boot_s > now_boot_s]
+    return [g for g in grants if is_live(g, now_boot_s)]
+
+
+def is_live(grant: Grant, now_boot_s: float) -> bool:
+    return grant.deadline_boot_s is None or grant.deadline_boot_s > now_boot_s
+
+
+def places(sharers: int) -> int:
+    """Into how many shares the link is divided: the next power of two."""
+    return 1 << max(0, sharers - 1).bit_length()
 
 
 def counters(member: Member) -> Counters:
@@ -102,10 +117,10 @@ def _owned(grants: list[Grant], observed: Observed) -> dict[str, list[Member]]:
     return owned
 
 
-def _minors(grants: list[Grant], owned: Mapping[str, list[Member]]) -> dict[str, int]:
+def _minors(grants: list[Grant], owned: Mapping[str, list[Member]], others: Set[int]) -> dict[str, int]:
     """MAC -> class number, each used once."""
     minors: dict[str, int] = {}
-    taken: set[int] = set()
+    taken = set(others)
     for grant in grants:
         had = sorted({m.minor for m in owned[grant.mac] if FIRST_MINOR <= m.minor <= LAST_MINOR} - taken)
         if had:
@@ -119,13 +134,14 @@ def _minors(grants: list[Grant], owned: Mapping[str, list[Member]]) -> dict[str,
 
 
 def _classes(
-    grants: list[Grant], minors: Mapping[str, int], around: Surroundings
+    grants: list[Grant], minors: Mapping[str, int], around: Surroundings, sharers: int
 ) -> dict[tuple[Direction, int], ClassRates]:
-    places = 1 << max(0, len(grants) - 1).bit_length()  # the next power of two
+    shares = places(sharers)
 
+    @functools.cache
     def rates(guaranteed_kbit: int, plan_kbit: int | None, link_kbit: int | None) -> ClassRates:
         ceil = min(plan_kbit or NO_LIMIT_KBIT, link_kbit or NO_LIMIT_KBIT)
-        share = NO_LIMIT_KBIT if link_kbit is None else int(link_kbit * LINK_SHARE / places)
+        share = NO_LIMIT_KBIT if link_kbit is None else int(link_kbit * LINK_SHARE / shares)
         return ClassRates(max(FLOOR_KBIT, min(guaranteed_kbit, ceil, share)), ceil)
 
     wanted = {}

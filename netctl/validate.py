@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from netctl.api.errors import REFUSED, NetctlError
 from netctl.api.types import DesiredState, GatewayConfig, Grant
+
+T = TypeVar("T")
 
 
 class Validator:
@@ -25,20 +29,17 @@ class Validator:
 
     def check(self, state: DesiredState, accepted: Mapping[int, Grant]) -> None:
         """Raises NetctlError ``refused``, in one sentence; then nothing of the push is used."""
-        ids: dict[int, Grant] = {}
-        macs: dict[str, int] = {}
-        ipv4s: dict[str, int] = {}
-        for grant in state.grants:
-            if grant.id in ids:
-                raise _refusal(f"Two grants have the id {grant.id}.")
-            ids[grant.id] = grant
-            other = macs.setdefault(grant.mac, grant.id)
-            if other != grant.id:
-                raise _refusal(f"Grants {other} and {grant.id} are both for the device {grant.mac}.")
-            if grant.ipv4 is not None:
-                other = ipv4s.setdefault(grant.ipv4, grant.id)
-                if other != grant.id:
-                    raise _refusal(f"Grants {other} and {grant.id} both have the address {grant.ipv4}.")
+        grants = state.grants
+        if len({g.id for g in grants}) < len(grants):
+            raise _refusal(f"Two grants have the id {_twice(g.id for g in grants)}.")
+        if len({g.mac for g in grants}) < len(grants):
+            mac = _twice(g.mac for g in grants)
+            raise _refusal(f"Grants {_ids(g for g in grants if g.mac == mac)} are for the same device {mac}.")
+        ipv4s = [g.ipv4 for g in grants if g.ipv4 is not None]
+        if len(set(ipv4s)) < len(ipv4s):
+            ipv4 = _twice(ipv4s)
+            raise _refusal(f"Grants {_ids(g for g in grants if g.ipv4 == ipv4)} have the same address {ipv4}.")
+        for grant in grants:
             if accepted.get(grant.id) != grant:
                 self._check_mac(grant)
                 self._check_ipv4(grant)
@@ -62,6 +63,14 @@ class Validator:
             raise _refusal(f"Grant {grant.id} has {grant.ipv4}, which is the gateway's own address.")
         if number in (self._first, self._last):
             raise _refusal(f"Grant {grant.id} has {grant.ipv4}, which is the LAN's network or broadcast address.")
+
+
+def _twice(values: Iterable[T]) -> T:
+    return next(value for value, times in Counter(values).items() if times > 1)
+
+
+def _ids(grants: Iterable[Grant]) -> str:
+    return " and ".join(str(g.id) for g in grants)
 
 
 def _refusal(message: str) -> NetctlError:
