@@ -113,7 +113,7 @@ verb_run() {
     exec $VENV/bin/gerbang run "$@"
 }
 
-# test [lint|unit|contract|kernel|migrations|e2e ...] [pytest's options]; without a suite: all.
+# test [lint|unit|contract|kernel|migrations|e2e|tests/PATH ...] [pytest's options]; without a suite: all.
 verb_test() {
     need_root test
     setup
@@ -122,6 +122,7 @@ verb_test() {
         case $1 in
         lint) lint=yes ;;
         unit | contract | kernel | migrations | e2e) suites+=("tests/$1") ;;
+        tests/*) suites+=("$1") ;;
         *) break ;;
         esac
         shift
@@ -158,7 +159,7 @@ usage: ./build.sh VERB [ARGUMENTS]
 
   setup              install what is missing: Debian packages, Python packages in .venv, the user gerbang
   demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
-  test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations e2e; then options of pytest
+  test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations e2e or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground
   bench [--only NAME,...] [--json FILE]   measure; docs/measurements.md is printed from this
   image              build the flashable image (later)
