@@ -126,6 +126,7 @@ class Gate:
         self._writer = Database(paths.database)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._committer: threading.Thread | None = None
+        self._door = threading.Lock()  # nothing joins the queue behind its end
 
     # --- asking -----------------------------------------------------------------------------------------------------
 
@@ -184,23 +185,27 @@ class Gate:
         self._submit(_Logout(session))
 
     def start(self) -> None:
-        if self._committer is None:
-            self._committer = threading.Thread(target=self._commit_until_closed, name="committer", daemon=True)
-            self._committer.start()
+        with self._door:
+            if self._committer is None:
+                self._committer = threading.Thread(target=self._commit_until_closed, name="committer", daemon=True)
+                self._committer.start()
 
     def close(self) -> None:
-        if self._committer is not None:
-            self._waiting.put(None)
-            self._committer.join()
-            self._committer = None
+        with self._door:
+            committer, self._committer = self._committer, None
+            if committer is not None:
+                self._waiting.put(None)
+        if committer is not None:
+            committer.join()
         self._reader.close()
         self._writer.close()
 
     def _submit(self, wish: _Login | _Logout) -> Session:
-        if self._committer is None:
-            raise GateError("busy", "The portal is stopping.", "Try again in a moment.")
         job = _Job(wish)
-        self._waiting.put(job)
+        with self._door:
+            if self._committer is None:
+                raise GateError("busy", "The portal is stopping.", "Try again in a moment.")
+            self._waiting.put(job)
         if not job.done.wait(ANSWER_WITHIN_S):
             raise GateError("busy", f"The gate did not answer within {ANSWER_WITHIN_S:g} s.", "Try again in a moment.")
         if job.error is not None:

@@ -91,8 +91,9 @@ class Meter:
     # --- one step ---------------------------------------------------------------------------------------------------
 
     def tick(self, uplink: UplinkView) -> None:
+        checked = self._is_checked()  # before the first poll, which is compared with what the disk has
         polled = self._attempt("usage", self._poll)
-        if not self._is_checked():
+        if not checked:
             return  # nothing is pushed from a database that may lack rows
         self._attempt("sessions", lambda: self._end_and_push(idle_too=polled))
         if self._read_clock().boot_s >= self._flush_due_boot_s:
@@ -102,8 +103,9 @@ class Meter:
 
     def stop(self, uplink: UplinkView) -> None:
         """Write what is known; the sessions go on."""
+        checked = self._is_checked()
         self._attempt("usage", self._poll)
-        if self._is_checked():
+        if checked:
             self._attempt("flush", self._flush)
             self._attempt("uplink", lambda: self._write_uplink(uplink))
         self._database.close()

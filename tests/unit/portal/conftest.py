@@ -1,0 +1,86 @@
+"""A database file, hand-turned clocks, a fake netctl, and the gate and meter on top. It must not start processes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from portal.admission import Gate
+from portal.config import Plan, Site, SiteConfig
+from portal.meter import Meter
+from portal.paths import Paths
+from portal.store import migrations, setup
+from portal.store.db import Database
+from tests.unit.portal.fakes import Clock, Netctl
+
+PLAN = Plan(id="warga", name="Warga", down_kbit=5000, up_kbit=2000, session_minutes=480, idle_minutes=60)
+ENDLESS = Plan(id="kantor", name="Kantor", session_minutes=None, idle_minutes=None)
+CONFIG = SiteConfig(site=Site(code="64.03.01.2001"), plan=(PLAN, ENDLESS))
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory as setup leaves it; copied for each test, since fsyncs take time."""
+    path = tmp_path_factory.mktemp("pristine") / "gerbang.db"
+    setup.create_or_migrate(path, migrations.migrate)
+    return path.parent
+
+
+@pytest.fixture
+def paths(tmp_path: Path, pristine: Path) -> Paths:
+    for file in pristine.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return Paths(run=tmp_path, data=tmp_path)
+
+
+@pytest.fixture
+def database(paths: Paths) -> Iterator[Database]:
+    database = Database(paths.database)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def netctl(clock: Clock) -> Netctl:
+    return Netctl(clock)
+
+
+@pytest.fixture
+def gate(paths: Paths, netctl: Netctl, clock: Clock) -> Iterator[Gate]:
+    gate = Gate(CONFIG, paths, netctl, clock)
+    gate.start()
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def new_meter(paths: Paths, netctl: Netctl, clock: Clock) -> Callable[[], Meter]:
+    """Each call is a meter that starts with no memory, as after a kill -9 of the one before."""
+    return lambda: Meter(CONFIG.plan, paths, netctl, clock)
+
+
+@pytest.fixture
+def meter(new_meter: Callable[[], Meter]) -> Meter:
+    return new_meter()
+
+
+@pytest.fixture
+def query(paths: Paths) -> Callable[..., list[tuple[object, ...]]]:
+    """Look into the file as another program would."""
+
+    def run(sql: str, *values: object) -> list[tuple[object, ...]]:
+        connection = sqlite3.connect(paths.database, isolation_level=None)
+        try:
+            return connection.execute(sql, values).fetchall()
+        finally:
+            connection.close()
+
+    return run

@@ -1,0 +1,355 @@
+"""Bytes, ends, boots and the uplink, with a meter that dies at will: portal.meter."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from portal import meter as module
+from portal.admission import Gate
+from portal.domain.model import Session, UplinkState
+from portal.domain.uplink import UplinkView
+from portal.meter import Meter
+from portal.paths import Paths
+from portal.store import counters
+from tests.unit.portal.conftest import CONFIG, ENDLESS, PLAN
+from tests.unit.portal.fakes import Clock, Netctl, unreachable
+
+Query = Callable[..., list[tuple[Any, ...]]]
+VIEW = UplinkView()
+MAC = "02:00:00:00:00:01"
+
+
+@pytest.fixture
+def session(gate: Gate) -> Session:
+    return gate.login(MAC, "10.77.0.9", PLAN, "1")
+
+
+def ticks(meter: Meter, clock: Clock, seconds: float) -> None:
+    for _ in range(round(seconds / module.TICK_S)):
+        meter.tick(VIEW)
+        clock.forward(module.TICK_S)
+
+
+def total(query: Query) -> Any:
+    return query("SELECT sum(up_bytes), sum(down_bytes) FROM session")[0]
+
+
+# --- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def test_bytes_reach_the_disk_every_half_minute(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    meter.tick(VIEW)
+    netctl.send(session.id, 100, 1000)
+    ticks(meter, clock, 25)
+    assert total(query) == (0, 0)
+    ticks(meter, clock, 10)
+    assert total(query) == (100, 1000)
+
+
+def test_sigterm_writes_what_is_known(meter: Meter, session: Session, netctl: Netctl, query: Query) -> None:
+    meter.tick(VIEW)
+    netctl.send(session.id, 100, 1000)
+    meter.stop(VIEW)
+    assert total(query) == (100, 1000)
+
+
+def test_kill_at_any_moment_loses_and_doubles_nothing(
+    new_meter: Callable[[], Meter], session: Session, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    sent = 0
+    for lived_s in (5, 35, 10, 65, 5, 5, 120):
+        meter = new_meter()
+        for _ in range(lived_s // 5):
+            netctl.send(session.id, 7, 11)
+            netctl.send(session.id, 1, 1, ip="fd00::9")
+            sent += 1
+            meter.tick(VIEW)
+            clock.forward(5)
+    new_meter().stop(VIEW)
+    assert total(query) == (8 * sent, 12 * sent)
+
+
+def test_two_meters_at_once_double_nothing(
+    new_meter: Callable[[], Meter], session: Session, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    one, two = new_meter(), new_meter()
+    for _ in range(30):
+        netctl.send(session.id, 7, 11)
+        one.tick(VIEW)
+        netctl.send(session.id, 7, 11)
+        two.tick(VIEW)
+        clock.forward(5)
+    one.stop(VIEW)
+    two.stop(VIEW)
+    assert total(query) == (420, 660)
+
+
+def test_a_reading_that_overlapped_another_is_taken_again(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query, gate: Gate
+) -> None:
+    """The gate counted from a reading that was answered after the meter had asked: which is younger is not known."""
+    meter.tick(VIEW)
+    netctl.send(session.id, 100, 1000)
+    meter.tick(VIEW)  # seen, not flushed
+    ((key, held),) = meter._seen.items()
+    with gate._writer.write() as database:
+        earlier = counters.Reading(60, 600, 1, 1, held.sent_boot_s - 1, held.received_boot_s)
+        counters.account(database, {key: earlier})
+    clock.forward(30)
+    ticks(meter, clock, 65)
+    assert total(query) == (100, 1000)
+
+
+def test_netctl_lost_its_memory_and_only_that_counter_begins_again(
+    meter: Meter, session: Session, netctl: Netctl, query: Query
+) -> None:
+    netctl.send(session.id, 100, 1000)
+    netctl.send(session.id, 10, 10, ip="fd00::9")
+    meter.stop(VIEW)
+    del netctl.counters[session.id, "10.77.0.9"]
+    netctl.send(session.id, 5, 5)
+    netctl.send(session.id, 1, 1, ip="fd00::9")
+    meter.stop(VIEW)
+    assert total(query) == (116, 1016)
+
+
+def test_bytes_of_a_logout_are_counted_when_the_gate_died_before_it_could(
+    meter: Meter,
+    session: Session,
+    netctl: Netctl,
+    gate: Gate,
+    clock: Clock,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    meter.tick(VIEW)
+    netctl.send(session.id, 100, 1000)
+    monkeypatch.setattr(gate, "_account_ended", lambda _: None)
+    gate.logout(session)
+    ticks(meter, clock, 35)
+    assert total(query) == (100, 1000)
+
+
+def test_what_netctl_no_longer_reports_is_kept_until_it_is_on_the_disk(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    meter.tick(VIEW)
+    netctl.send(session.id, 100, 1000)
+    meter.tick(VIEW)
+    netctl.counters.clear()
+    ticks(meter, clock, 40)
+    assert total(query) == (100, 1000)
+    assert meter._seen == {}, "and then forgotten"
+
+
+def test_nobody_online_nothing_written(meter: Meter, clock: Clock, query: Query, paths: Paths) -> None:
+    meter.tick(VIEW)
+    query("PRAGMA wal_checkpoint(TRUNCATE)")
+    ticks(meter, clock, 300)
+    assert paths.database.with_name("gerbang.db-wal").stat().st_size == 0
+
+
+def test_idle_phones_cost_one_write_a_flush(
+    meter: Meter, session: Session, clock: Clock, query: Query, paths: Paths
+) -> None:
+    log = paths.database.with_name("gerbang.db-wal")
+    ticks(meter, clock, 35)
+    query("PRAGMA wal_checkpoint(TRUNCATE)")
+    ticks(meter, clock, 300)
+    page = 4096 + 24
+    assert 0 < log.stat().st_size <= 32 + 10 * page, "the one row of meta, ten times"
+
+
+# --- ends -------------------------------------------------------------------------------------------------------------
+
+
+def test_time_over_ends_and_counts_the_last_bytes(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    meter.tick(VIEW)
+    clock.forward(480 * 60)
+    netctl.send(session.id, 100, 1000)
+    meter.tick(VIEW)
+    assert netctl.online() == []
+    assert query("SELECT end_reason, up_bytes FROM session") == [("time", 100)]
+
+
+def test_idle_ends_and_upload_keeps_alive(
+    meter: Meter, session: Session, gate: Gate, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    other = gate.login("02:00:00:00:00:02", "10.77.0.10", PLAN, "1")
+    kantor = gate.login("02:00:00:00:00:03", "10.77.0.11", ENDLESS, "1")
+    for _ in range(61):
+        netctl.send(session.id, 1, 1)
+        netctl.send(other.id, 0, 1000)  # something still sends to a phone that has left
+        ticks(meter, clock, 60)
+    assert query("SELECT id, end_reason FROM session") == [(session.id, None), (other.id, "idle"), (kantor.id, None)]
+    assert netctl.online() == [MAC, "02:00:00:00:00:03"]
+
+
+def test_nobody_is_idle_while_netctl_is_away(meter: Meter, session: Session, netctl: Netctl, clock: Clock) -> None:
+    meter.tick(VIEW)
+    netctl.failing = unreachable()
+    clock.forward(2 * 3600)
+    meter.tick(VIEW)
+    netctl.failing = None
+    netctl.send(session.id, 1, 1)  # it moved bytes meanwhile
+    meter.tick(VIEW)
+    assert netctl.online() == [MAC]
+
+
+def test_a_new_meter_knows_activity_from_what_the_disk_has(
+    new_meter: Callable[[], Meter], session: Session, netctl: Netctl, clock: Clock
+) -> None:
+    netctl.send(session.id, 1, 1)
+    new_meter().stop(VIEW)
+    clock.forward(3590)
+    meter = new_meter()
+    meter.tick(VIEW)
+    assert netctl.online() == [MAC]
+    clock.forward(20)
+    meter.tick(VIEW)
+    assert netctl.online() == [], "what was on the disk before is no new activity"
+
+
+# --- boots ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_power_cut_gives_everybody_what_was_left(
+    new_meter: Callable[[], Meter], session: Session, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    meter = new_meter()
+    netctl.send(session.id, 100, 1000)
+    ticks(meter, clock, 600)
+    netctl.send(session.id, 1, 1)
+    clock.reboot(boot_s=15.0, wall_s=0.0)
+    netctl.reboot()
+    new_meter().tick(VIEW)
+    (grant,) = netctl.state.grants  # type: ignore[union-attr]
+    left = grant.deadline_boot_s - 15.0  # type: ignore[operator]
+    assert 480 * 60 - 600 <= left <= 480 * 60 - 600 + module.FLUSH_S + module.TICK_S
+    netctl.send(session.id, 3, 3)
+    new_meter().stop(VIEW)
+    assert total(query) == (103, 1003)
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_dead_netctl_is_said_once_and_loses_nothing(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter.tick(VIEW)
+    netctl.send(session.id, 100, 1000)
+    netctl.failing = unreachable()
+    with caplog.at_level(logging.INFO), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("portal.sync.RETRY_AFTER_S", 0.0)
+        ticks(meter, clock, 120)
+        netctl.failing = None
+        netctl.send(session.id, 100, 1000)
+        ticks(meter, clock, 35)
+    assert total(query) == (200, 2000)
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"], caplog.messages
+
+
+def test_a_broken_database_cuts_nobody_off_and_its_bytes_are_kept(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query, paths: Paths,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    meter.tick(VIEW)
+    query("PRAGMA wal_checkpoint(TRUNCATE)")
+    whole = paths.database.read_bytes()
+    for file in paths.data.glob("gerbang.db-*"):
+        file.unlink()
+    paths.database.write_bytes(b"\0" * len(whole))
+    pushes = len(netctl.pushes)
+    netctl.send(session.id, 100, 1000)
+    with caplog.at_level(logging.INFO):
+        ticks(meter, clock, 200)
+    assert len(netctl.pushes) == pushes, "nothing may be pushed from what cannot be read"
+    assert netctl.online() == [MAC]
+    assert [record.levelname for record in caplog.records] == ["ERROR"], caplog.messages
+    paths.database.write_bytes(whole)
+    netctl.counters.clear()  # ten minutes passed for netctl, too
+    ticks(meter, clock, 100)
+    assert total(query) == (100, 1000)
+    assert netctl.online() == [MAC]
+
+
+def test_nothing_is_pushed_before_the_file_was_found_whole(
+    meter: Meter, session: Session, netctl: Netctl, paths: Paths
+) -> None:
+    pushes = len(netctl.pushes)
+    paths.database.with_name("gerbang.db.damaged").write_text("row 7 missing from index\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.check, "check", lambda path: (_ for _ in ()).throw(module.db.damaged(path)))
+        meter.tick(VIEW)
+    assert len(netctl.pushes) == pushes
+
+
+def test_drift_is_said(meter: Meter, netctl: Netctl, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    ticks(meter, clock, 35)
+    assert not caplog.records
+    netctl.drift_total = 3
+    ticks(meter, clock, 35)
+    assert "3 differences" in caplog.text
+
+
+# --- the uplink -------------------------------------------------------------------------------------------------------
+
+
+def test_the_uplink_is_written_on_change(meter: Meter, gate: Gate, clock: Clock, query: Query) -> None:
+    up, down = UplinkView(UplinkState.UP, 900.0), UplinkView(UplinkState.DOWN, 1000.0)
+    meter.tick(up)
+    assert gate.uplink().state is UplinkState.UP
+    query("CREATE TRIGGER once BEFORE INSERT ON uplink BEGIN SELECT RAISE(ABORT, 'written again'); END")
+    meter.tick(up)
+    meter.tick(UplinkView(UplinkState.UP, 900.0, doubt_boot_s=950.0))
+    query("DROP TRIGGER once")
+    meter.tick(down)
+    found = gate.uplink()
+    assert found.state is UplinkState.DOWN
+    assert found.since_wall_s == pytest.approx(clock.now.wall_s - (clock.now.boot_s - 1000.0), abs=0.01)
+
+
+# --- the loop ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_loop_ends_when_told_and_flushes(
+    paths: Paths, netctl: Netctl, gate: Gate, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from portal import clock as real_clock
+
+    monkeypatch.setattr(module, "Client", lambda _: netctl)
+    monkeypatch.setattr(module.UplinkWatch, "start", lambda self, stop: None)
+    gate._read_clock = real_clock.now
+    session = gate.login(MAC, "10.77.0.9", PLAN, "1")
+    stop = threading.Event()
+    loop = threading.Thread(target=module.run_meter, args=(CONFIG, paths, stop))
+    loop.start()
+    while netctl.calls["usage"] == 0 or len(netctl.pushes) < 2:
+        stop.wait(0.01)
+    netctl.clock.now = real_clock.now()
+    netctl.send(session.id, 100, 1000)
+    stop.set()
+    loop.join(10)
+    assert not loop.is_alive()
+    assert total(query) == (100, 1000)
+
+
+def test_the_loop_leaves_where_there_is_no_database(
+    tmp_path: Any, netctl: Netctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "Client", lambda _: netctl)
+    monkeypatch.setattr(module.UplinkWatch, "start", lambda self, stop: None)
+    with pytest.raises(SystemExit) as end:
+        module.run_meter(CONFIG, Paths(tmp_path, tmp_path), threading.Event())
+    assert end.value.code == module.EX_TEMPFAIL
+    assert netctl.pushes == []
