@@ -33,6 +33,7 @@ log = logging.getLogger("gerbang.guest")
 SOURCE = "id"
 """The language that every other one falls back to."""
 
+_NBSP = "\N{NO-BREAK SPACE}"  # a number and its unit stay on one line
 _BYTE_UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
 
@@ -71,12 +72,13 @@ class Language:
         for i, (unit_bytes, unit) in enumerate(_BYTE_UNITS):
             # 999 950 bytes are written 1 MB, not 1.000 kB.
             if n_bytes >= unit_bytes * (0.99995 if i < len(_BYTE_UNITS) - 1 else 1):
-                return f"{self.number(n_bytes / unit_bytes)} {unit}"
-        return f"{self.number(n_bytes)} {self.text('unit.byte')}"
+                return f"{self.number(n_bytes / unit_bytes)}{_NBSP}{unit}"
+        return f"{self.number(n_bytes)}{_NBSP}{self.text('unit.byte')}"
 
     def rate(self, kbit: int) -> str:
         """Kilobit per second in the unit that people know from their providers: 5 Mbps."""
-        return f"{self.number(kbit / 1000)} Mbps" if kbit >= 1000 else f"{self.number(kbit)} kbps"
+        number, unit = (kbit / 1000, "Mbps") if kbit >= 1000 else (kbit, "kbps")
+        return f"{self.number(number)}{_NBSP}{unit}"
 
     def duration(self, seconds: float) -> str:
         """Hours and minutes, rounded down: what is promised must hold."""

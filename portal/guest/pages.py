@@ -132,8 +132,7 @@ class Pages:
             plan=self._plan_words(language, plan),
             uplink_down=uplink_down,
             time_left=None if remaining_s is None else language.duration(remaining_s),
-            up=language.size(up_bytes),
-            down=language.size(down_bytes),
+            used=language.text("both-ways", down=language.size(down_bytes), up=language.size(up_bytes)),
             address=self._address,
         )
         # Made for one reading: speed counts more than the last 5 per cent of size.
@@ -165,17 +164,17 @@ class Pages:
     @staticmethod
     def _plan_words(language: Language, plan: Plan) -> dict[str, str]:
         def rate(kbit: int | None) -> str:
-            return (
-                language.text("plan.unlimited")
-                if kbit is None
-                else language.text("plan.up-to", rate=language.rate(kbit))
-            )
+            return language.text("plan.unlimited") if kbit is None else language.rate(kbit)
 
         if plan.session_minutes is None:
             time = language.text("plan.unlimited")
         else:
             time = language.text("plan.time-each", duration=language.duration(plan.session_minutes * 60))
-        return {"down": rate(plan.down_kbit), "up": rate(plan.up_kbit), "time": time}
+        if plan.down_kbit is None and plan.up_kbit is None:
+            speed = language.text("plan.unlimited")
+        else:
+            speed = language.text("both-ways", down=rate(plan.down_kbit), up=rate(plan.up_kbit))
+        return {"speed": speed, "time": time}
 
 
 def _page(html: str, level: int) -> Page:

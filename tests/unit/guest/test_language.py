@@ -1,4 +1,4 @@
-"""Catalogues are complete and agree with the pages, numbers and times read as people write them, a language is a file."""
+"""Catalogues are complete and fit the pages, numbers and times read as people write them, a language is a file."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from portal.guest.language import Language, load_languages
 GUEST = Path(language.__file__).parent
 CATALOGUES = {path.parents[1].name: path for path in GUEST.glob("translations/*/LC_MESSAGES/messages.po")}
 LANGUAGES = load_languages()
+NBSP = "\N{NO-BREAK SPACE}"
 PLACEHOLDER = re.compile(r"%\((\w+)\)(.)")
 
 
@@ -87,7 +88,7 @@ def test_a_third_language_is_a_file_even_one_that_babel_does_not_know(
         f'msgid ""\nmsgstr ""\n{header}\n\nmsgid "language.name"\nmsgstr "Bahasa Banjar"\n\n'
         'msgid "landing.title"\nmsgstr "Selamat datang, dangsanak"\n\n'
         # a slip of the pen, a stray per cent sign, and a message that no page has
-        'msgid "plan.up-to"\nmsgstr "sampai %(laju)s"\n\nmsgid "landing.intro"\nmsgstr "100% gratis"\n\n'
+        'msgid "both-ways"\nmsgstr "%(hilir)s"\n\nmsgid "landing.intro"\nmsgstr "100% gratis"\n\n'
         'msgid "no.such"\nmsgstr "x"\n'
     )
     monkeypatch.setattr(language, "files", lambda _: tmp_path)
@@ -95,9 +96,9 @@ def test_a_third_language_is_a_file_even_one_that_babel_does_not_know(
     assert list(found) == ["id", "bjn", "en"]
     assert found["bjn"].name == "Bahasa Banjar"
     assert found["bjn"].text("landing.title") == "Selamat datang, dangsanak"
-    assert found["bjn"].text("landing.connect") == "Sambungkan ke internet"  # from Bahasa Indonesia
+    assert found["bjn"].text("landing.connect") == "Masuk ke internet"  # from Bahasa Indonesia
     assert found["bjn"].number(1.5) == "1,5"
-    assert found["bjn"].text("plan.up-to", rate="5 Mbps") == "hingga 5 Mbps"
+    assert found["bjn"].text("both-ways", down="a", up="b") == f"unduh{NBSP}a, unggah{NBSP}b"
     assert found["bjn"].text("landing.intro") == found["id"].text("landing.intro")
     assert found["bjn"].text("no.such") == "no.such"
 
@@ -127,7 +128,8 @@ def test_a_damaged_catalogue_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
     ],
 )
 def test_sizes(n_bytes: int, id_text: str, en_text: str) -> None:
-    assert (LANGUAGES["id"].size(n_bytes), LANGUAGES["en"].size(n_bytes)) == (id_text, en_text)
+    texts = (LANGUAGES["id"].size(n_bytes), LANGUAGES["en"].size(n_bytes))
+    assert texts == (id_text.replace(" ", NBSP), en_text.replace(" ", NBSP))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_sizes(n_bytes: int, id_text: str, en_text: str) -> None:
     ],
 )
 def test_rates(kbit: int, text: str) -> None:
-    assert LANGUAGES["id"].rate(kbit) == text
+    assert LANGUAGES["id"].rate(kbit) == text.replace(" ", NBSP)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,165 @@
+"""A phone's browser for tests: Debian's chromium, headless, scripts off, with a phone's or a desk's screen.
+
+``python -m tests.e2e.browser '<json>'`` is the same as a program, to be run inside a phone's network namespace:
+it carries out a visit (see ``Visit``) and prints what it saw as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.support.wait import WebDriverWait
+
+CHROMIUM = Path("/usr/bin/chromium")
+CHROMEDRIVER = Path("/usr/bin/chromedriver")
+SHOTS = Path(__file__).parent / "shots"
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-sync",
+    "--disable-features=OptimizationHints,MediaRouter,Translate,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
+    "--no-proxy-server",
+)
+SCRIPTS_OFF = 2  # a content setting: 1 allows, 2 blocks
+
+
+@dataclass
+class Screen:
+    """``width`` and ``height`` in CSS pixels; ``scheme`` is light or dark."""
+
+    width: int = 320
+    height: int = 568
+    scheme: str = "light"
+
+    @property
+    def name(self) -> str:
+        return f"{self.width}-{self.scheme}"
+
+
+@contextmanager
+def browser(screen: Screen, trust: Path | None = None) -> Iterator[webdriver.Chrome]:
+    """A fresh browser that runs no page's scripts. It is closed, and its profile removed, at the end.
+
+    ``trust``: accept any certificate (the caller checks the chain by other means).
+    """
+    with tempfile.TemporaryDirectory(prefix="gerbang-browser-") as profile:
+        options = Options()
+        options.binary_location = str(CHROMIUM)
+        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={max(screen.width, 500)},{screen.height}"):
+            options.add_argument(flag)
+        if trust is not None:
+            options.add_argument("--ignore-certificate-errors")
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": SCRIPTS_OFF})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+        driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
+        try:
+            driver.set_page_load_timeout(30)
+            mobile = screen.width < 600
+            driver.execute_cdp_cmd(
+                "Emulation.setDeviceMetricsOverride",
+                {
+                    "width": screen.width,
+                    "height": screen.height,
+                    "deviceScaleFactor": 2 if mobile else 1,
+                    "mobile": mobile,
+                },
+            )
+            driver.execute_cdp_cmd(
+                "Emulation.setEmulatedMedia",
+                {"features": [{"name": "prefers-color-scheme", "value": screen.scheme}]},
+            )
+            yield driver
+        finally:
+            driver.quit()
+
+
+def shoot(driver: webdriver.Chrome, name: str) -> Path:
+    """The whole page as a picture in tests/e2e/shots."""
+    SHOTS.mkdir(exist_ok=True)
+    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
+    path = SHOTS / f"{name}.png"
+    path.write_bytes(base64.b64decode(picture["data"]))
+    return path
+
+
+def requests_made(driver: webdriver.Chrome) -> list[str]:
+    """The URLs fetched over the network since the last call."""
+    messages = (json.loads(entry["message"])["message"] for entry in driver.get_log("performance"))
+    return [
+        message["params"]["request"]["url"]
+        for message in messages
+        if message["method"] == "Network.requestWillBeSent"
+        and message["params"]["request"]["url"].startswith(("http:", "https:"))
+    ]
+
+
+def complaints(driver: webdriver.Chrome) -> list[str]:
+    """What the browser itself found wrong with the pages since the last call: CSP, failed loads, bad markup."""
+    return [entry["message"] for entry in driver.get_log("browser")]
+
+
+def layout(driver: webdriver.Chrome) -> dict[str, Any]:
+    """Measures of the page: its scroll width, and each thing to tap with its text and box in CSS pixels."""
+    taps = []
+    for element in driver.find_elements(By.CSS_SELECTOR, "a, button, summary, input"):
+        taps.append({"text": element.text, **element.rect})
+    metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
+    return {"scroll_width": metrics["cssContentSize"]["width"], "taps": taps}
+
+
+@dataclass
+class Visit:
+    """Open ``url``, then press the buttons of the pages one after the other; a picture of every page."""
+
+    url: str
+    name: str
+    screen: dict[str, Any] = field(default_factory=dict)
+    presses: list[str] = field(default_factory=list)
+
+    def carry_out(self) -> list[dict[str, Any]]:
+        """What was seen: for each page its URL, title, text, picture, requests, complaints and layout."""
+        screen = Screen(**self.screen)
+        seen = []
+        with browser(screen) as driver:
+            driver.get(self.url)
+            for step, press in enumerate([None, *self.presses]):
+                if press is not None:
+                    button = driver.find_element(By.CSS_SELECTOR, press)
+                    button.click()
+                    WebDriverWait(driver, 30).until(expected_conditions.staleness_of(button))
+                seen.append(
+                    {
+                        "url": driver.current_url,
+                        "title": driver.title,
+                        "text": driver.find_element(By.TAG_NAME, "body").text,
+                        "shot": str(shoot(driver, f"{self.name}-{screen.name}-{step}")),
+                        "requests": requests_made(driver),
+                        "complaints": complaints(driver),
+                        "layout": layout(driver),
+                    }
+                )
+        return seen
+
+
+if __name__ == "__main__":
+    print(json.dumps(Visit(**json.loads(sys.argv[1])).carry_out()))
