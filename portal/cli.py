@@ -128,6 +128,7 @@ def status(run_dir: Path, data_dir: Path, as_json: bool) -> None:
     """Say who is online, how the uplink is, and whether the kernel does what it was told."""
     from portal import report  # noqa: PLC0415
 
+    report.use_time_zone_of(Paths(run_dir, data_dir).site)
     found = report.status(Paths(run_dir, data_dir))
     _print_json(found.as_json()) if as_json else click.echo(found.text())
     sys.exit(os.EX_OK if found.well else os.EX_UNAVAILABLE)
@@ -146,7 +147,9 @@ def doctor(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> N
     from portal import report  # noqa: PLC0415
 
     paths = Paths(run_dir, data_dir)
-    found = report.doctor(paths, site or (paths.site if paths.site.exists() else SITE))
+    site = site or (paths.site if paths.site.exists() else SITE)
+    report.use_time_zone_of(site)
+    found = report.doctor(paths, site)
     if as_json:
         _print_json([line.as_json() for line in found])
     else:

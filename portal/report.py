@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from portal import certificate, clock, run
+from portal import site as sites
 from portal.domain.model import UplinkState
 from portal.paths import Paths
 from portal.store import db, sessions
@@ -81,6 +82,13 @@ def _shown(value: object) -> str:
     return "unknown" if value is None else str(value)
 
 
+def use_time_zone_of(site: Path) -> None:
+    """Show clock times as the gateway's log does."""
+    with contextlib.suppress(sites.SiteErrors):
+        os.environ["TZ"] = sites.load(site).site.timezone
+        time.tzset()
+
+
 def status(paths: Paths) -> Report:
     """Ask the database and netctl; neither being away is an error of this command."""
     problems: list[str] = []
@@ -116,8 +124,6 @@ def status(paths: Paths) -> Report:
 
 def doctor(paths: Paths, site: Path) -> list[Finding]:
     """All findings, the good ones too, netctl's at the end."""
-    from portal import site as sites  # noqa: PLC0415  `gerbang status` does without
-
     config, mistakes = sites.check(site)
     found = [Finding("fail", "site", f"{mistake.key or site}: {mistake.message}", mistake.hint) for mistake in mistakes]
     found = found or [Finding("ok", "site", f"{site}: no mistakes.")]

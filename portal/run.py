@@ -125,9 +125,9 @@ class Child:
             self.partial = b""
         for line in whole:
             text = line.decode(errors="replace").rstrip()
-            if text.startswith("dnsmasq"):  # its own name and process id, which stand in front already
+            if text.startswith(self.name):  # netctl: ..., dnsmasq-dhcp[4711]: ...; the name stands in front already
                 text = text.partition(": ")[2] or text
-            if text:
+            if text and not text.startswith("compile time options:"):
                 yield text
 
 
@@ -276,10 +276,9 @@ def answers(path: Path) -> bool:
         return True
 
 
-def supervise(orders: Orders) -> int:
-    """Run the gateway until a signal comes; the exit status (sysexits)."""
-    os.set_inheritable(orders.lock, False)
-    supervisor = Supervisor(programs(orders, os.getpid()))
+def supervise(orders: Orders, children: Sequence[Program]) -> int:
+    """Run the gateway, netctl first and dnsmasq second, until a signal comes; the exit status (sysexits)."""
+    supervisor = Supervisor(children)
     netctl, dnsmasq = supervisor.children[:2]
     listening = Path(orders.run) / "netctl.sock"
     configuration = Path(orders.run) / "dnsmasq.conf"
@@ -347,4 +346,6 @@ def encode(orders: Orders) -> str:
 if __name__ == "__main__":
     told = json.loads(sys.argv[1])
     told["refresh"] = tuple(told["refresh"]) if told["refresh"] else None
-    sys.exit(supervise(Orders(**told)))
+    ordered = Orders(**told)
+    os.set_inheritable(ordered.lock, False)
+    sys.exit(supervise(ordered, programs(ordered, os.getpid())))

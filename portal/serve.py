@@ -8,12 +8,15 @@ would keep 4 MB of option parser in each of them. After the drop the source tree
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from portal import privileges, site
+from portal.config import SiteConfig
 from portal.paths import Paths
 
 
@@ -29,10 +32,19 @@ class Orders:
     parent: int | None = None
 
 
+class _Line(logging.Formatter):
+    """The message, and its level where it is worse than information; time and role are the reader's to add."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno <= logging.INFO else f"{record.levelname.lower()}: {text}"
+
+
 def serve(orders: Orders) -> int:
     """Become the process of this role; returns an exit status (sysexits) once it has ended."""
-    from portal import privileges, site  # noqa: PLC0415  the supervisor imports Orders alone
-
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Line())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     paths = Paths(Path(orders.run), Path(orders.data))
     try:
         config = site.load(orders.site)
@@ -53,10 +65,10 @@ def serve(orders: Orders) -> int:
     return os.EX_OK
 
 
-def _meter(config: site.SiteConfig, paths: Paths, orders: Orders) -> int:  # type: ignore[name-defined]  # noqa: F821
+def _meter(config: SiteConfig, paths: Paths, orders: Orders) -> int:
     import threading  # noqa: PLC0415
 
-    from portal import meter, privileges  # noqa: PLC0415
+    from portal import meter  # noqa: PLC0415  the guest pages do without
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
