@@ -1,0 +1,28 @@
+"""Forget the kernel's connection tracking entries of an address. It must not know why.
+
+One message an address: the kernel itself walks its table (CTA_FILTER on delete, Linux 6.8). An older kernel refuses it,
+which does no harm: without membership no packet of those connections passes anyway.
+
+Numbers: include/uapi/linux/netfilter/nfnetlink_conntrack.h, net/netfilter/nf_conntrack_netlink.c.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+from netctl.kernel.wire import Message, attr, nest
+
+_CT_DELETE: Final = 1 << 8 | 2
+_CTA_TUPLE_ORIG, _CTA_TUPLE_IP, _CTA_FILTER, _CTA_FILTER_ORIG_FLAGS = 1, 1, 25, 1
+_CTA_IP_V4_SRC, _CTA_IP_V6_SRC = 1, 3
+_F_CTA_IP_SRC: Final = 1
+
+
+def flush_message(ip: str) -> Message:
+    """Delete all entries whose original source is ``ip``."""
+    family, kind = (socket.AF_INET6, _CTA_IP_V6_SRC) if ":" in ip else (socket.AF_INET, _CTA_IP_V4_SRC)
+    source = nest(_CTA_TUPLE_ORIG, nest(_CTA_TUPLE_IP, attr(kind, socket.inet_pton(family, ip))))
+    only = nest(_CTA_FILTER, attr(_CTA_FILTER_ORIG_FLAGS, struct.pack("=I", _F_CTA_IP_SRC)))
+    return Message(_CT_DELETE, 0, bytes((family, 0, 0, 0)) + source + only)

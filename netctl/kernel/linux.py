@@ -1,0 +1,452 @@
+"""The real kernel behind netctl.kernel.base.Kernel: puts the parts of this package together. It must not know people.
+
+One object belongs to one network namespace: that of the thread that made it. Its methods may be called from any thread
+of that namespace, one change at a time; ``whois`` may be called at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import itertools
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
+from netctl.api.types import Feature, GatewayConfig
+from netctl.kernel import connections, links, neighbours, probe, rules, sets, shaping, xtables
+from netctl.kernel.base import ClassRates, Observed
+from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
+from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlink, Refusal, refused
+from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+
+CHILD_TIMEOUT_S: Final = 30.0
+MAX_FLUSHES: Final = 256  # conntrack walks its whole table for each address
+
+
+class Memory(msgspec.Struct):
+    """What must survive the daemon, in a file beside its state: how things were before, and what stands since.
+
+    ``standing``: per family a digest of the rules as asked for and as the kernel then held them.
+    """
+
+    switches: dict[str, str] = {}
+    addresses: list[str] = []
+    standing: dict[str, tuple[str, str]] = {}
+
+
+class LinuxKernel:
+    """The kernel of the network namespace that this object is made in. See netctl.kernel.base.Kernel."""
+
+    def __init__(self, config: GatewayConfig) -> None:
+        self._config = config
+        self._lan = ipaddress.IPv4Interface(config.lan_address).network
+        self._lock = threading.RLock()
+        self._features: tuple[Feature, ...] | None = None
+        self._warnings: tuple[Feature, ...] = ()
+        self._events: Netlink | None = None
+        self._memory_path = Path(config.state_path + ".before")
+        try:
+            self._netfilter = Netlink(NETLINK_NETFILTER)
+            self._route = Netlink(NETLINK_ROUTE)
+            self._ask = Netlink(NETLINK_ROUTE)  # its own, so that whois never waits for a batch
+        except OSError as exc:
+            raise NetctlError(UNSUPPORTED, f"this kernel has no netlink for it: {exc.strerror}") from exc
+
+    # --- what there is ------------------------------------------------------------------------------------------------
+
+    def probe(self) -> tuple[Feature, ...]:
+        with self._lock:
+            if self._features is None:
+                with _kernel("try its features"):
+                    self._features = probe.probe(self._config, self._netfilter, self._route)
+            return (*self._features, *self._warnings)
+
+    def _has(self, name: str) -> bool:
+        return probe.present(self.probe(), name)
+
+    def _families(self) -> tuple[Family, ...]:
+        return (4, 6) if self._has(probe.IPV6) else (4,)
+
+    def _sets(self) -> tuple[sets.SetSpec, ...]:
+        try:
+            return sets.specs(self._lan, self._has(probe.IP_MAC_HASH))
+        except ValueError as exc:
+            raise NetctlError(UNSUPPORTED, str(exc), "Give the LAN a /16 or smaller in site.toml.") from exc
+
+    def _rules(self, family: Family) -> tuple[Rule, ...]:
+        keyed_by_mac = family == 4 or self._has(probe.IP_MAC_HASH)
+        return ruleset(self._config, family, keyed_by_mac, family == 4 or self._has(probe.NAT6))
+
+    def _index(self, direction: Direction) -> int:
+        config = self._config
+        return links.interface_index(config.lan_interface if direction is Direction.DOWN else config.uplink_interface)
+
+    def _egress(self, direction: Direction) -> shaping.Egress:
+        config = self._config
+        link_kbit = config.link_down_kbit if direction is Direction.DOWN else config.link_up_kbit
+        index, mtu = self._index(direction), links.mtu(config.lan_interface, config.uplink_interface)
+        return shaping.Egress(index, direction, link_kbit, mtu, "fq_codel" if self._has(probe.FQ_CODEL) else "bfifo")
+
+    # --- standing and falling -----------------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        with self._lock:
+            lacking = [f for f in self.probe() if f.required and not f.present]
+            if lacking:
+                names = ", ".join(f.name for f in lacking)
+                raise NetctlError(
+                    UNSUPPORTED,
+                    f"this kernel lacks {names}: {lacking[0].detail}",
+                    "Use Debian's kernel, or load the modules; `netctl doctor` lists every feature.",
+                )
+            for direction in Direction:
+                self._index(direction)
+            with _kernel("set up the gateway"):
+                if not self._intact():
+                    self._set_up()
+
+    def _set_up(self) -> None:
+        """Refusing rules and empty sets first, forwarding last: at no moment does anybody pass who is not admitted."""
+        memory = self._remember()
+        broken = [spec for spec in self._sets() if sets.as_specified(self._netfilter, spec) is False]
+        if broken:
+            self._put_rules(memory, without_sets=True)
+            self._must(self._netfilter, [sets.destroy_message(spec.name) for spec in broken], "replace its sets")
+        absent = [spec for spec in self._sets() if sets.as_specified(self._netfilter, spec) is None]
+        self._must(self._netfilter, [sets.create_message(spec) for spec in absent], "create its sets")
+        lan = self._index(Direction.DOWN)
+        missing = links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
+        config = self._config
+        with _Child("netctl.kernel.links") as child:
+            child.order(links.Order(lan=config.lan_interface, uplink=config.uplink_interface, addresses=missing))
+            self._put_rules(memory)
+            report = child.report(links.Report)
+        memory.addresses = sorted({*memory.addresses, *report.added})
+        self._put_classes()
+        limits = links.raise_neighbour_limits()
+        for path, before in links.set_switches(links.switches(config)).items():
+            memory.switches.setdefault(path, before)
+        self._memorise(memory)
+        self._warnings = tuple(
+            Feature(name=name, present=not detail, required=False, detail=detail)
+            for name, detail in (("offloads off", "; ".join(report.warnings)), ("room for neighbours", limits))
+        )
+
+    def _put_rules(self, memory: Memory, without_sets: bool = False) -> None:
+        """Both families at once, each in a process of its own: importing python-iptables is nine tenths of the time."""
+        with contextlib.ExitStack() as stack:
+            children = {}
+            for family in self._families():
+                child = stack.enter_context(_Child("netctl.kernel.rules", str(family)))
+                wanted = self._rules(family)
+                if without_sets:
+                    wanted = tuple(rule for rule in wanted if "gerbang_" not in str(rule))
+                child.order(rules.Order(rules=wanted, tables=self._tables(family)))
+                children[family] = child
+            for family, child in children.items():
+                child.report(rules.Report)
+                memory.standing[str(family)] = (_digest(self._rules(family)), xtables.fingerprint(family))
+        self._memorise(memory)
+
+    def _tables(self, family: Family) -> tuple[str, ...]:
+        return TABLES if family == 4 or self._has(probe.NAT6) else tuple(t for t in TABLES if t != "nat")
+
+    def _put_classes(self) -> None:
+        for direction in Direction:
+            egress = self._egress(direction)
+            messages = []
+            if not shaping.root_stands(self._route, egress):
+                self._route.transact([shaping.delete_root_message(egress.index)])
+                messages.append(shaping.root_message(egress))
+            messages += shaping.fixed_messages(egress)
+            self._must(self._route, messages, f"shape the {direction.value} direction")
+
+    def teardown(self) -> None:
+        with self._lock, _kernel("take the gateway down"):
+            memory = self._remember()
+            links.set_switches(tuple(memory.switches.items()))
+            with contextlib.ExitStack() as stack:
+                children = []
+                for family in self._families():
+                    child = stack.enter_context(_Child("netctl.kernel.rules", str(family)))
+                    child.order(rules.Order(rules=(), tables=self._tables(family)))
+                    children.append(child)
+                for child in children:
+                    child.report(rules.Report)
+            names = (sets.UP4, sets.DN4, sets.UP6, sets.DN6)
+            gone = self._netfilter.transact([sets.destroy_message(name) for name in names])
+            self._raise(gone, "remove its sets", ignore=(errno.ENOENT,))
+            self._clear_interfaces(memory)
+            self._memory_path.unlink(missing_ok=True)
+
+    def _clear_interfaces(self, memory: Memory) -> None:
+        for direction in Direction:
+            with contextlib.suppress(NetctlError):  # an interface that is gone took its qdisc along
+                egress = self._egress(direction)
+                if shaping.root_stands(self._route, egress):
+                    self._must(self._route, [shaping.delete_root_message(egress.index)], "remove its qdiscs")
+        with contextlib.suppress(NetctlError):
+            index = self._index(Direction.DOWN)
+            _, pinned = neighbours.table(self._route, index)
+            forgotten = self._route.transact([neighbours.forget_message(index, ip) for ip in pinned])
+            self._raise(forgotten, "remove its neighbours", ignore=(errno.ENOENT,))
+            if memory.addresses:
+                with _Child("netctl.kernel.links") as child:
+                    remove = tuple(memory.addresses)
+                    child.order(links.Order(lan=self._config.lan_interface, uplink="", remove=remove))
+                    child.report(links.Report)
+
+    def close(self) -> None:
+        for socket in (self._netfilter, self._route, self._ask, self._events):
+            if socket is not None:
+                socket.close()
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def observe(self) -> Observed:
+        with self._lock, _kernel("read its state"):
+            lan = self._index(Direction.DOWN)
+            classes, shaped = self._classes()
+            valid, pinned = neighbours.table(self._route, lan)
+            return Observed(
+                members=sets.members(self._netfilter, self._sets()),
+                classes=classes,
+                neighbours=valid,
+                pinned=pinned,
+                intact=shaped and self._rest_intact(lan),
+            )
+
+    def _classes(self) -> tuple[dict[tuple[Direction, int], ClassRates], bool]:
+        classes: dict[tuple[Direction, int], ClassRates] = {}
+        intact = True
+        for direction in Direction:
+            users, stands = shaping.observe(self._route, self._egress(direction))
+            classes.update({(direction, minor): rates for minor, rates in users.items()})
+            intact = intact and stands
+        return classes, intact
+
+    def _intact(self) -> bool:
+        return self._classes()[1] and self._rest_intact(self._index(Direction.DOWN))
+
+    def _rest_intact(self, lan: int) -> bool:
+        standing = self._remember().standing
+        return (
+            links.forwarding_stands()
+            and all(sets.as_specified(self._netfilter, spec) for spec in self._sets())
+            and not links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
+            and all(
+                standing.get(str(family)) == (_digest(self._rules(family)), xtables.fingerprint(family))
+                for family in self._families()
+            )
+        )
+
+    def whois(self, ip: str) -> str | None:
+        try:
+            return neighbours.whois(self._ask, self._index(Direction.DOWN), ip)
+        except OSError as exc:
+            raise refused(f"say who has {ip}", exc) from exc
+        except ValueError:
+            return None
+
+    def neighbour_events(self) -> int:
+        with self._lock:
+            if self._events is None:
+                self._events = Netlink(NETLINK_ROUTE, neighbours.RTMGRP_NEIGH)
+            return self._events.fileno()
+
+    def drain_events(self) -> Sequence[tuple[str, str]]:
+        self.neighbour_events()
+        assert self._events is not None  # noqa: S101 - opened by the line above
+        index = self._index(Direction.DOWN)
+        try:
+            return list(dict.fromkeys(neighbours.events(self._events, index)))
+        except OSError as exc:
+            if exc.errno != errno.ENOBUFS:
+                raise refused("tell about neighbours", exc) from exc
+        with self._lock, _kernel("list its neighbours"):
+            return list(neighbours.table(self._route, index)[0].items())
+
+    def lan_prefixes(self) -> tuple[str, ...]:
+        with self._lock, _kernel("read its addresses"):
+            found = links.lan_addresses(self._route, self._index(Direction.DOWN))
+            ipv6 = sorted({str(a.network) for a in found if a.version == 6})
+            return (str(self._lan), *ipv6)
+
+    def dump(self) -> tuple[str, ...]:
+        observed = self.observe()
+        with self._lock, _kernel("read its state"):
+            lines = [str(s) for s in self._sets() if sets.as_specified(self._netfilter, s)]
+            lines += [
+                f"{family} {rule.table} {rule}"
+                for family in self._families()
+                if xtables.fingerprint(family)
+                for rule in self._rules(family)
+            ]
+        lines += [
+            f"member {m.ip} {m.mac or '-'} class {m.minor:#x} grant {m.grant}" + ("" if m.complete else " incomplete")
+            for m in observed.members.values()
+        ]
+        lines += [
+            f"class {direction.value} {minor:#x} rate {r.guaranteed_kbit} ceil {r.ceil_kbit} kbit"
+            for (direction, minor), r in observed.classes.items()
+        ]
+        lines += [f"neighbour {ip} {mac}" for ip, mac in observed.pinned.items()]
+        if not observed.intact:
+            lines.append("not intact: setup has something to mend")
+        return tuple(sorted(lines))
+
+    # --- changing -----------------------------------------------------------------------------------------------------
+
+    def apply(self, ops: Sequence[Op]) -> None:
+        with self._lock, _kernel("carry out operations"):
+            for kind, run in itertools.groupby(ops, type):
+                self._appliers[kind](self, list(run))
+
+    def _set_classes(self, ops: list[SetClass]) -> None:
+        egress = {direction: self._egress(direction) for direction in Direction}
+        pairs = [
+            (message, op)
+            for op in ops
+            for message in shaping.class_messages(
+                egress[op.direction], op.minor, ClassRates(op.guaranteed_kbit, op.ceil_kbit)
+            )
+        ]
+        self._send(self._route, pairs)
+
+    def _del_classes(self, ops: list[DelClass]) -> None:
+        egress = {direction: self._egress(direction) for direction in Direction}
+        pairs = [(shaping.delete_message(egress[op.direction], op.minor), op) for op in ops]
+        self._send(self._route, pairs, ignore=(errno.ENOENT,))
+
+    def _set_members(self, ops: list[SetMember]) -> None:
+        self._members(sets.upsert(self._sets(), ops), ops)
+
+    def _del_members(self, ops: list[DelMember]) -> None:
+        self._members(sets.delete(self._sets(), ops), ops)
+
+    def _members(self, messages: list[Message], ops: Sequence[Op]) -> None:
+        for refusal in self._netfilter.transact(messages):
+            if not sets.harmless(refusal):
+                which = str(ops[0]) if len(ops) == 1 else f"one of {len(ops)} members, `{ops[0]}` the first"
+                raise refused(f"carry out `{which}`", refusal)
+
+    def _set_neighbours(self, ops: list[SetNeighbour]) -> None:
+        index = self._index(Direction.DOWN)
+        self._send(self._route, [(neighbours.pin_message(index, op.ip, op.mac), op) for op in ops])
+
+    def _del_neighbours(self, ops: list[DelNeighbour]) -> None:
+        index = self._index(Direction.DOWN)
+        pairs = [(neighbours.unpin_message(index, op.ip), op) for op in ops]
+        self._send(self._route, pairs, ignore=(errno.ENOENT,))
+
+    _appliers: Final[dict[type, Callable[[Any, list[Any]], None]]] = {
+        SetClass: _set_classes,
+        DelClass: _del_classes,
+        SetMember: _set_members,
+        DelMember: _del_members,
+        SetNeighbour: _set_neighbours,
+        DelNeighbour: _del_neighbours,
+    }
+
+    def _send(self, netlink: Netlink, pairs: Sequence[tuple[Message, Op]], ignore: Iterable[int] = ()) -> None:
+        for refusal in netlink.transact([message for message, _ in pairs]):
+            if refusal.errno not in ignore:
+                raise refused(f"carry out `{pairs[refusal.index][1]}`", refusal)
+
+    def _must(self, netlink: Netlink, messages: Sequence[Message], what: str) -> None:
+        self._raise(netlink.transact(messages), what)
+
+    def _raise(self, refusals: Sequence[Refusal], what: str, ignore: Iterable[int] = ()) -> None:
+        for refusal in refusals:
+            if refusal.errno not in ignore:
+                raise refused(what, refusal)
+
+    def flush_connections(self, ips: Sequence[str]) -> None:
+        # Hygiene: the refusals of a kernel before 6.8 change nothing that matters.
+        with self._lock, contextlib.suppress(OSError):
+            self._netfilter.transact([connections.flush_message(ip) for ip in ips[:MAX_FLUSHES]])
+
+    # --- memory -------------------------------------------------------------------------------------------------------
+
+    def _remember(self) -> Memory:
+        try:
+            return msgspec.json.decode(self._memory_path.read_bytes(), type=Memory)
+        except (OSError, msgspec.MsgspecError):  # the first start, or a file cut short: nothing to put back
+            return Memory()
+
+    def _memorise(self, memory: Memory) -> None:
+        aside = self._memory_path.with_suffix(".new")
+        try:
+            aside.write_bytes(msgspec.json.encode(memory))
+            aside.replace(self._memory_path)
+        except OSError as exc:
+            raise NetctlError(KERNEL, f"cannot write {self._memory_path}: {exc.strerror}") from exc
+
+
+class _Child:
+    """A run-once process of this package: started at once, told its order, asked for its report; killed on error."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self._module = module
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        # -P: nothing is imported from the directory that root happens to stand in
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+
+    def __enter__(self) -> _Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()
+
+    def order(self, order: msgspec.Struct) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
+        with contextlib.suppress(BrokenPipeError):  # it has died: its stderr will say why
+            self._process.stdin.write(msgspec.json.encode(order))
+            self._process.stdin.flush()
+
+    def report(self, kind: type[Any]) -> Any:
+        """Wait for its report and return it. Raises NetctlError where it failed."""
+        try:
+            output, complaint = self._process.communicate(timeout=CHILD_TIMEOUT_S)
+            report = msgspec.json.decode(output, type=kind)
+        except subprocess.TimeoutExpired as exc:
+            raise NetctlError(KERNEL, f"{self._module} took longer than {CHILD_TIMEOUT_S:.0f} s") from exc
+        except msgspec.MsgspecError as exc:
+            last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
+            raise NetctlError(KERNEL, f"{self._module} ended with code {self._process.returncode}: {last[0]}") from exc
+        if report.error:
+            raise NetctlError(KERNEL, report.error)
+        return report
+
+
+def _digest(wanted: Sequence[Rule]) -> str:
+    import hashlib  # noqa: PLC0415 - not before it is needed
+
+    return hashlib.blake2b("\n".join(f"{r.table} {r}" for r in wanted).encode(), digest_size=16).hexdigest()
+
+
+@contextlib.contextmanager
+def _kernel(what: str) -> Any:
+    """Turn what the system refuses into a sentence."""
+    try:
+        yield
+    except OSError as exc:
+        raise refused(what, exc) from exc

@@ -1,0 +1,288 @@
+"""The static rules as a pure function of the configuration: frozen values whose text is what ``iptables -S`` prints.
+
+It must not know how a rule gets into the kernel (netctl.kernel.rules) nor who is admitted: that is in the sets.
+
+Own chains only, jumped to from position 1 of the built-in ones:
+    filter  FORWARD      who may pass: members of both directions' sets; everybody else is refused, established or not
+    filter  INPUT        what a device may ask of the gateway; what nobody else may
+    nat     PREROUTING   port 80 of those who are not members, and of the gateway's own addresses -> the portal
+    nat     POSTROUTING  masquerade of the LAN's private addresses
+    mangle  FORWARD      count in the sets, take the HTB class from them, clamp the MSS
+Port 443 is never redirected except on the gateway's own addresses. Refusal is a TCP reset or an ICMP answer, never
+silence (0.2 s instead of 20 s until a phone notices), but for strangers on the uplink and a DNS flood.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Final, Literal
+
+from msgspec import Struct
+
+from netctl.api.types import GatewayConfig
+from netctl.kernel.sets import DN4, DN6, UP4, UP6
+
+Family = Literal[4, 6]
+Value = str | tuple[str, ...]
+Options = tuple[tuple[str, Value], ...]
+
+PREFIX: Final = "GERBANG_"
+TABLES: Final = ("filter", "nat", "mangle")  # in the order in which they are put in: what refuses comes first
+VERDICTS: Final = ("ACCEPT", "DROP", "RETURN")
+BUILT_IN: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
+NEW_CONNECTIONS_PER_S: Final = 100  # of one device to the portal; a page needs one
+_UP, _DOWN, _INPUT, _LAN = PREFIX + "UP", PREFIX + "DOWN", PREFIX + "INPUT", PREFIX + "LAN"
+_DNS, _PORTAL = PREFIX + "DNS", PREFIX + "PORTAL"
+_PREROUTING, _POSTROUTING = PREFIX + "PREROUTING", PREFIX + "POSTROUTING"
+
+
+class Match(Struct, frozen=True):
+    """One ``-m``: an option's value is a string, several words, or a tuple that begins with ``!`` (negated)."""
+
+    name: str
+    options: Options
+
+
+class Rule(Struct, frozen=True, kw_only=True):
+    """One rule. ``in_interface`` may begin with ``!``. Its text is the line that ``iptables -S`` prints for it."""
+
+    table: str
+    chain: str
+    target: str
+    options: Options = ()
+    source: str | None = None
+    in_interface: str | None = None
+    out_interface: str | None = None
+    protocol: str | None = None
+    matches: tuple[Match, ...] = ()
+
+    def __str__(self) -> str:
+        words = ["-A", self.chain]
+        if self.source:
+            words += ["-s", self.source]
+        if self.in_interface:
+            words += ["!"] if self.in_interface.startswith("!") else []
+            words += ["-i", self.in_interface.removeprefix("!")]
+        if self.out_interface:
+            words += ["-o", self.out_interface]
+        if self.protocol:
+            words += ["-p", self.protocol]
+        for match in self.matches:
+            words += ["-m", match.name, *_words(match.options)]
+        return " ".join([*words, "-j", self.target, *_words(self.options)])
+
+
+def _words(options: Options) -> list[str]:
+    words: list[str] = []
+    for name, value in options:
+        values = (value,) if isinstance(value, str) else value
+        if values[0] == "!":
+            words.append("!")
+            values = values[1:]
+        words += [f"--{name}", *(v for v in values if v)]
+    return words
+
+
+def ruleset(config: GatewayConfig, family: Family, keyed_by_mac: bool, nat: bool = True) -> tuple[Rule, ...]:
+    """All rules of one family in order. ``keyed_by_mac``: its up set holds (address, MAC); ``nat``: a nat table."""
+    up, down = (UP4, DN4) if family == 4 else (UP6, DN6)
+    sender = _set(up, "src,src" if keyed_by_mac else "src")
+    rules = [
+        *_filter_forward(config, family, sender, _set(down, "dst")),
+        *_filter_input(config, family, sender),
+        *(_nat(config, family, sender) if nat else ()),
+        *_mangle(config, sender, _set(down, "dst")),
+    ]
+    return tuple(sorted(rules, key=lambda rule: TABLES.index(rule.table)))
+
+
+def extensions(rules: tuple[Rule, ...]) -> tuple[tuple[str, str], ...]:
+    """The kernel's extensions that the rules need, ("match" | "target", name), sorted."""
+    needed = {("match", match.name) for rule in rules for match in rule.matches}
+    needed |= {("target", r.target) for r in rules if r.target not in VERDICTS and not r.target.startswith(PREFIX)}
+    return tuple(sorted(needed))
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def _set(name: str, key: str) -> tuple[str, str]:
+    return (name, key)
+
+
+def _member(of: tuple[str, str], *, absent: bool = False) -> Match:
+    """Membership without counting: mangle's SET has counted the packet already, or it is not the Internet's."""
+    return Match("set", (("match-set", ("!", *of) if absent else of), ("update-counters", ("!", ""))))
+
+
+def _established(*, absent: bool = False) -> Match:
+    states = "RELATED,ESTABLISHED"
+    return Match("conntrack", (("ctstate", ("!", states) if absent else states),))
+
+
+def _port(protocol: str, number: int) -> Match:
+    return Match(protocol, (("dport", str(number)),))
+
+
+def _portal_ports(config: GatewayConfig) -> list[int]:
+    return sorted({config.portal_port, config.portal_tls_port or config.portal_port})
+
+
+def _per_source(name: str, per_s: int, burst: int) -> Match:
+    """At most ``per_s`` of each source address.
+
+    The rate is part of the table's name, because a new rule that finds a table of its name takes it over with
+    the rate of the old rule (net/netfilter/xt_hashlimit.c, htable_find_get).
+    """
+    return Match(
+        "hashlimit",
+        (
+            ("hashlimit-upto", f"{per_s}/sec"),
+            ("hashlimit-burst", str(burst)),
+            ("hashlimit-mode", "srcip"),
+            ("hashlimit-name", f"gerbang_{name}_{per_s}"),
+            ("hashlimit-htable-max", "65536"),
+            # forgotten once the bucket is full again; python-iptables needs it given
+            ("hashlimit-htable-expire", str(max(1000, burst * 1000 // per_s))),
+        ),
+    )
+
+
+def _reject(chain: str, family: Family) -> list[Rule]:
+    """Refuse everything that comes here."""
+    prohibited = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
+    return [
+        Rule(table="filter", chain=chain, protocol="tcp", target="REJECT", options=(("reject-with", "tcp-reset"),)),
+        Rule(table="filter", chain=chain, target="REJECT", options=(("reject-with", prohibited),)),
+    ]
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _filter_forward(
+    config: GatewayConfig, family: Family, sender: tuple[str, str], receiver: tuple[str, str]
+) -> list[Rule]:
+    lan, uplink = config.lan_interface, config.uplink_interface
+    return [
+        Rule(table="filter", chain="FORWARD", in_interface=lan, target=_UP),
+        Rule(table="filter", chain="FORWARD", out_interface=lan, target=_DOWN),
+        Rule(table="filter", chain=_UP, out_interface=uplink, matches=(_member(sender),), target="ACCEPT"),
+        *_reject(_UP, family),
+        Rule(table="filter", chain=_DOWN, in_interface=uplink, matches=(_member(receiver),), target="ACCEPT"),
+        *_reject(_DOWN, family),
+    ]
+
+
+def _filter_input(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list[Rule]:
+    lan, ports = config.lan_interface, _portal_ports(config)
+    portal = Match("multiport", (("dports", ",".join(map(str, ports))),))
+    reset = (("reject-with", "tcp-reset"),)
+    unreachable = "icmp-port-unreachable" if family == 4 else "icmp6-port-unreachable"
+    new = (("tcp-flags", ("!", "FIN,SYN,RST,ACK", "SYN")),)
+    host_bits = "32" if family == 4 else "128"
+    connections = (
+        ("connlimit-above", str(config.connections_per_device)),
+        ("connlimit-mask", host_bits),
+        ("connlimit-saddr", ""),
+    )
+    limit = config.dns_per_device_per_s
+    dhcp, icmp = (67, "icmp") if family == 4 else (547, "ipv6-icmp")
+
+    def rule(chain: str, target: str, options: Options = (), **more: object) -> Rule:
+        return Rule(table="filter", chain=chain, target=target, options=options, **more)  # type: ignore[arg-type]
+
+    return [
+        rule("INPUT", _INPUT),
+        rule(_INPUT, _LAN, in_interface=lan),
+        rule(_INPUT, "REJECT", reset, in_interface="!lo", protocol="tcp", matches=(portal,)),
+        *(
+            rule(
+                _INPUT,
+                "REJECT",
+                reset if protocol == "tcp" else (("reject-with", unreachable),),
+                in_interface=config.uplink_interface,
+                protocol=protocol,
+                matches=(_port(protocol, 53),),
+            )
+            for protocol in ("udp", "tcp")
+        ),
+        *(rule(_LAN, _DNS, protocol=p, matches=(_port(p, 53),)) for p in ("udp", "tcp")),
+        rule(_LAN, _PORTAL, protocol="tcp", matches=(portal,)),
+        # After DNS: an established tunnel through the resolver must not escape its limit.
+        rule(_LAN, "ACCEPT", matches=(_established(),)),
+        rule(_LAN, "ACCEPT", protocol="udp", matches=(_port("udp", dhcp),)),
+        rule(_LAN, "ACCEPT", protocol=icmp),
+        *_reject(_LAN, family),
+        rule(_DNS, "ACCEPT", matches=(_member(sender),)),
+        rule(_DNS, "ACCEPT", matches=(_per_source("dns", limit, 3 * limit),)),
+        rule(_DNS, "DROP"),  # silence slows a resolver down, a refusal would speed it up
+        rule(_PORTAL, "ACCEPT", protocol="tcp", matches=(Match("tcp", new),)),
+        rule(_PORTAL, "REJECT", reset, protocol="tcp", matches=(Match("connlimit", connections),)),
+        rule(
+            _PORTAL,
+            "ACCEPT",
+            matches=(_per_source("portal", NEW_CONNECTIONS_PER_S, 3 * NEW_CONNECTIONS_PER_S),),
+        ),
+        rule(_PORTAL, "REJECT", reset, protocol="tcp"),
+    ]
+
+
+def _nat(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list[Rule]:
+    own = Match("addrtype", (("dst-type", "LOCAL"),))
+    if family == 4:
+        private: str | None = str(ipaddress.ip_interface(config.lan_address).network)
+    else:
+        # A delegated prefix is public and passes as it is: only the ULA is hidden.
+        private = str(ipaddress.ip_network(config.ula_prefix)) if config.ula_prefix else None
+
+    def redirect(port: int, to: int, *matches: Match) -> Rule:
+        return Rule(
+            table="nat",
+            chain=_PREROUTING,
+            protocol="tcp",
+            matches=(_port("tcp", port), *matches),
+            target="REDIRECT",
+            options=(("to-ports", str(to)),),
+        )
+
+    rules = [
+        Rule(table="nat", chain="PREROUTING", in_interface=config.lan_interface, protocol="tcp", target=_PREROUTING),
+        redirect(80, config.portal_port, own),
+    ]
+    if config.portal_tls_port is not None:
+        rules.append(redirect(443, config.portal_tls_port, own))
+    rules.append(redirect(80, config.portal_port, _member(sender, absent=True)))
+    if private is not None:
+        rules += [
+            Rule(table="nat", chain="POSTROUTING", out_interface=config.uplink_interface, target=_POSTROUTING),
+            Rule(table="nat", chain=_POSTROUTING, source=private, target="MASQUERADE"),
+        ]
+    return rules
+
+
+def _mangle(config: GatewayConfig, sender: tuple[str, str], receiver: tuple[str, str]) -> list[Rule]:
+    lan, uplink = config.lan_interface, config.uplink_interface
+    syn = Match("tcp", (("tcp-flags", ("SYN,RST", "SYN")),))
+
+    def account(chain: str, members: tuple[str, str]) -> list[Rule]:
+        return [
+            Rule(table="mangle", chain=chain, target="SET", options=(("map-set", members), ("map-prio", ""))),
+            Rule(
+                table="mangle",
+                chain=chain,
+                protocol="tcp",
+                matches=(syn,),
+                target="TCPMSS",
+                options=(("clamp-mss-to-pmtu", ""),),
+            ),
+        ]
+
+    return [
+        Rule(table="mangle", chain="FORWARD", in_interface=lan, out_interface=uplink, target=_UP),
+        Rule(table="mangle", chain="FORWARD", in_interface=uplink, out_interface=lan, target=_DOWN),
+        *account(_UP, sender),
+        # What nobody asked for neither reaches a phone nor costs its owner a byte: so before the counter.
+        Rule(table="mangle", chain=_DOWN, matches=(_established(absent=True),), target="DROP"),
+        *account(_DOWN, receiver),
+    ]
