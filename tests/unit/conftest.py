@@ -66,6 +66,8 @@ sys.addaudithook(_hook)
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     global _armed_for  # noqa: PLW0603 - audit hooks take no state and cannot be removed
+    if not item.path.is_relative_to(Path(__file__).parent):  # pytest calls this hook for every item of the session
+        return (yield)
     factory: pytest.TempPathFactory = item.config._tmp_path_factory  # type: ignore[attr-defined]
     for name in [name for name in sys.modules if name.partition(".")[0] in KERNEL_IMPORTS]:
         del sys.modules[name]  # loaded by a test elsewhere: an import would pass unseen
