@@ -6,6 +6,7 @@ socket and never returns. The plain and the TLS listener are two processes of th
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401, werkzeug asks for this codec with the first request, when it may be unreadable
 import gc
 import logging
 import os

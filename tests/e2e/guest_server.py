@@ -84,8 +84,23 @@ def main() -> None:
     )
     listener = wsgi.listen("::ffff:127.0.0.1", 0)
     tls = wsgi._tls_context(config) if options.get("certificate") else None
+    prepared = wsgi.Prepared(create_app(config, gate), gate, tls)
+    if options.get("forbid_source"):
+        _forbid_source()
     print(listener.getsockname()[1], flush=True)
-    wsgi.run(wsgi.Prepared(create_app(config, gate), gate, tls), listener, Path("/tmp"))
+    wsgi.run(prepared, listener, Path("/tmp"))
+
+
+def _forbid_source() -> None:
+    """From here on, opening anything that was installed or cloned fails, as it does below a directory of root's."""
+    closed = (str(ROOT), sys.prefix, *(path for path in sys.path if path))
+
+    def hook(event: str, args: tuple[object, ...]) -> None:
+        if event == "open" and isinstance(args[0], str) and args[0].startswith(closed):
+            os.write(2, f"opened after the start: {args[0]}\n".encode())
+            raise PermissionError(f"{args[0]} was opened after the start")
+
+    sys.addaudithook(hook)
 
 
 if __name__ == "__main__":
