@@ -65,10 +65,11 @@ def refuse_remains(path: Path) -> None:
 def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> None:
     """What the child does. One process at a time, under a lock on the directory."""
     try:
-        with _locked(path.parent):
+        with locked(path.parent):
             refuse_remains(path)
             if not path.exists():
-                _create(path, migrate)
+                build(path, migrate).rename(path)
+                db.sync_directory(path.parent)
             connection = db.connect_any_version(path)
             try:
                 if db.schema_version(connection) <= db.SCHEMA_VERSION:
@@ -82,8 +83,8 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
         raise db.store_error(error, path) from error
 
 
-def _create(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> None:
-    """Build the file under another name, so that a power cut leaves a whole one at ``path`` or none."""
+def build(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> Path:
+    """A new file, under a name beside ``path``: renamed later, so that a power cut leaves a whole database or none."""
     new = path.with_name(path.name + ".new")
     for leftover in (new, *(new.with_name(new.name + end) for end in ("-wal", "-shm", "-journal"))):
         leftover.unlink(missing_ok=True)
@@ -95,12 +96,12 @@ def _create(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> None:
     finally:
         connection.close()  # the last to close writes the log back and removes it
     new.chmod(0o600)
-    new.rename(path)
-    db.sync_directory(path.parent)
+    return new
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
+    """One process at a time creates, migrates or recovers in this directory (flock(2))."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -120,27 +121,29 @@ def become_owner_of(directory: Path) -> None:
         os.setuid(owner.st_uid)
 
 
-def in_child(work: Callable[[], None]) -> None:
-    """Run ``work`` in a forked child and wait for it; the StoreError that it raised is raised here."""
+def in_child(work: Callable[[], object]) -> object:
+    """Run ``work`` in a forked child; its result (anything JSON has) is returned, its StoreError raised here."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        said = b""
+        said: dict[str, object] = {}
         try:
-            work()
+            said = {"result": work()}
         except StoreError as error:
-            said = json.dumps([error.code, error.message, error.hint]).encode()
+            said = {"error": [error.code, error.message, error.hint]}
         except BaseException as error:  # whatever it is, the parent says it
-            said = json.dumps([db.DATABASE, f"The database could not be set up: {error!r}.", None]).encode()
+            said = {"error": [db.DATABASE, f"The database could not be set up: {error!r}.", None]}
         finally:
-            os.write(writing, said)
-            os._exit(1 if said else 0)
+            os.write(writing, json.dumps(said).encode())
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         heard = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if heard:
-        raise StoreError(*json.loads(heard))
-    if status != 0:
+    if status != 0 or not heard:
         raise StoreError(db.DATABASE, f"The child that sets up the database ended with {status}.")
+    answer = json.loads(heard)
+    if "error" in answer:
+        raise StoreError(*answer["error"])
+    return answer["result"]

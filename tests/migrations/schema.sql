@@ -1,0 +1,7 @@
+CREATE TABLE counter ( boot_id TEXT NOT NULL, session_id INTEGER NOT NULL REFERENCES session (id) ON DELETE CASCADE, ip TEXT NOT NULL, up_bytes INTEGER NOT NULL, down_bytes INTEGER NOT NULL, up_packets INTEGER NOT NULL, down_packets INTEGER NOT NULL, sent_boot_s REAL NOT NULL, received_boot_s REAL NOT NULL, PRIMARY KEY (session_id, boot_id, ip) ) STRICT, WITHOUT ROWID;
+CREATE TABLE meta ( id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, generation INTEGER NOT NULL, boot_id TEXT NOT NULL, seen_boot_s REAL NOT NULL ) STRICT;
+CREATE TABLE session ( id INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id BETWEEN 1 AND 4294967295), mac TEXT NOT NULL CHECK (length(mac) = 17), ipv4 TEXT, plan TEXT NOT NULL, method TEXT NOT NULL, terms_version TEXT NOT NULL, started_wall_s REAL NOT NULL, boot_id TEXT NOT NULL, deadline_boot_s REAL, active_boot_s REAL NOT NULL, up_bytes INTEGER NOT NULL DEFAULT 0 CHECK (up_bytes >= 0), down_bytes INTEGER NOT NULL DEFAULT 0 CHECK (down_bytes >= 0), ended_wall_s REAL, end_reason TEXT, CHECK ((ended_wall_s IS NULL) = (end_reason IS NULL)) ) STRICT;
+CREATE UNIQUE INDEX session_running_ipv4 ON session (ipv4) WHERE ended_wall_s IS NULL AND ipv4 IS NOT NULL;
+CREATE UNIQUE INDEX session_running_mac ON session (mac) WHERE ended_wall_s IS NULL;
+CREATE TABLE sqlite_sequence(name,seq);
+CREATE TABLE uplink ( id INTEGER PRIMARY KEY CHECK (id = 1), state TEXT NOT NULL, boot_id TEXT NOT NULL, since_boot_s REAL ) STRICT;

@@ -1,0 +1,176 @@
+"""A broken database is kept aside and what can be read is carried over, on an order only: portal.store.recovery."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from portal.domain.model import EndReason, Now, Session
+from portal.domain.usage import CounterKey, Reading
+from portal.store import check, counters, db, recovery, sessions, setup
+from portal.store.db import Database, StoreError
+
+NOW = Now("boot", 1000.0, 1_795_000_000.0)
+MANY = 400
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "gerbang.db"
+    setup.ensure(path)
+    database = Database(path)
+    with database.write() as connection:
+        sessions.note_time(connection, NOW)
+        for number in range(MANY):
+            session = sessions.begin(
+                connection, mac=f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
+                ipv4=f"10.77.{number >> 8}.{number & 255}", plan="warga", method="terms", terms_version="1",
+                limit_s=3600.0, now=NOW,
+            )  # fmt: skip
+            if number % 2:
+                sessions.end(connection, session.id, EndReason.IDLE, NOW)
+            else:
+                reading = Reading(100, 1000, 1, 10, 1000.0, 1000.1)
+                counters.account(connection, {CounterKey("boot", session.id, "10.77.0.1"): reading})
+    database.close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path
+
+
+def running(path: Path) -> list[Session]:
+    with Database(path).read() as connection:
+        return sessions.not_ended(connection)
+
+
+def destroy_page(path: Path, table: str) -> None:
+    """Overwrite a leaf in the middle of ``table``'s tree."""
+    connection = sqlite3.connect(path)
+    ((size,),) = connection.execute("PRAGMA page_size").fetchall()
+    ((root,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchall()
+    connection.close()
+    content = path.read_bytes()
+    page = content[(root - 1) * size : root * size]
+    assert page[0] == 5, "an inner page of a table (sqlite.org/fileformat.html, 1.6)"
+    cell = int.from_bytes(page[12 + 2 * 2 : 14 + 2 * 2], "big")  # the third of its children
+    leaf = int.from_bytes(page[cell : cell + 4], "big")
+    with path.open("r+b") as file:
+        file.seek((leaf - 1) * size)
+        file.write(os.urandom(size))
+
+
+def test_a_whole_database_is_left_alone(path: Path) -> None:
+    before = path.stat()
+    assert recovery.recover(path) is None
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_damage_in_the_middle_costs_what_it_hit_and_no_more(path: Path) -> None:
+    epoch = db.read_marker(path)
+    before = {session.id: session for session in running(path)}
+    destroy_page(path, "session")
+    broken = path.read_bytes()
+    with pytest.raises(StoreError):
+        check.check(path)
+    found = recovery.recover(path)
+    assert found is not None
+    assert not found.whole
+    assert MANY * 0.7 < found.sessions < MANY, "one leaf of some ten is lost"
+    after = running(path)
+    assert len(after) == found.running > MANY * 0.35
+    for session in after:
+        assert session == before[session.id]
+    assert found.kept is not None
+    assert Path(found.kept).read_bytes() == broken, "kept as it was"
+    assert db.read_marker(path) not in (epoch, None)
+    check.check(path)
+    with Database(path).read() as connection:
+        assert len(counters.last_of_running(connection)) == found.running
+
+
+def test_a_file_of_garbage_is_kept_and_the_new_one_is_said_to_be_empty(path: Path) -> None:
+    path.write_bytes(os.urandom(30_000))
+    found = recovery.recover(path)
+    assert found is not None
+    assert (found.sessions, found.running, found.whole) == (0, 0, False)
+    assert Path(found.kept or "").stat().st_size == 30_000
+    assert running(path) == []
+    assert setup.is_current(path)
+
+
+def test_a_database_that_is_gone_is_begun_anew_on_an_order(path: Path) -> None:
+    path.unlink()
+    with pytest.raises(StoreError):
+        setup.ensure(path)
+    found = recovery.recover(path)
+    assert found == recovery.Recovered(kept=None, sessions=0, running=0, whole=False)
+    assert running(path) == []
+
+
+def test_what_only_stands_in_the_log_is_carried_over(path: Path) -> None:
+    database = Database(path)
+    with database.write() as connection:
+        sessions.begin(
+            connection, mac="02:ff:00:00:00:01", ipv4=None, plan="warga", method="terms", terms_version="1",
+            limit_s=None, now=NOW,
+        )  # fmt: skip
+    db.write_marker(path, "of another")  # breaks it for everybody, with the log still there
+    log = path.with_name("gerbang.db-wal").read_bytes()
+    assert log
+    found = recovery.recover(path)
+    assert found is not None
+    assert (found.sessions, found.whole) == (MANY + 1, True)
+    assert Path(f"{found.kept}-wal").read_bytes() == log
+    database.close()
+
+
+def test_an_open_connection_finds_the_new_file(path: Path) -> None:
+    database = Database(path)
+    with database.read() as connection:
+        old = sessions.state_name(connection)[0]
+    db.write_marker(path, "of another")
+    recovery.recover(path)
+    with database.write() as connection:
+        assert sessions.state_name(connection)[0] == db.read_marker(path) != old
+    database.close()
+
+
+def test_a_power_cut_at_any_step_is_made_good_by_another_try(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Every change of a name, in any order of calls, is a moment at which the power may go."""
+    path.write_bytes(path.read_bytes()[:-4096])  # the last page: rows of one table are lost at most
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    rename: Callable[[Path, Path], Path] = Path.rename
+    for at in itertools.count(1):
+        for file in tmp_path.iterdir():
+            file.unlink()
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        renamed = itertools.count(1)
+
+        def cut(self: Path, target: Path, at: int = at, renamed: itertools.count[int] = renamed) -> Path:
+            if next(renamed) == at:
+                raise OSError(5, "the power went")
+            return rename(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "rename", cut)
+            try:
+                recovery.recover(path)
+            except StoreError:
+                with pytest.raises(StoreError):  # nobody takes what is there for the whole of it
+                    running(path)
+            else:
+                break
+        found = recovery.recover(path)
+        assert found is not None
+        assert found.sessions > MANY * 0.8
+        assert len(running(path)) == found.running
+    assert at >= 4
