@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import re
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -35,9 +34,6 @@ log = logging.getLogger("gerbang.admission")
 ANSWER_WITHIN_S = 15.0  # a caller's patience; the work itself is bounded by the busy timeout and netctl's deadline
 MAX_SESSIONS = policy.MAX_GRANTS
 METHOD_TERMS = "terms"
-
-_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
-_IPV4 = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){3}")
 
 
 class GateError(Exception):
@@ -120,6 +116,8 @@ class Gate:
         read_clock: Callable[[], Now] = clock.now,
     ) -> None:
         self._plans = config.plan
+        self._lan = policy.Lan(config.lan.address)
+        self._lan_is_settled = False
         self._netctl = netctl if netctl is not None else Client(paths.netctl_socket)
         self._read_clock = read_clock
         self._reader = Database(paths.database)
@@ -176,9 +174,11 @@ class Gate:
     # --- changing ---------------------------------------------------------------------------------------------------
 
     def login(self, mac: str, ipv4: str | None, plan: Plan, terms_version: str) -> Session:
-        if not _MAC.fullmatch(mac) or not (ipv4 is None or _IPV4.fullmatch(ipv4)):
-            # netctl refuses a state with such a grant as a whole: it must not get as far as the database.
-            raise ValueError(f"{mac!r} or {ipv4!r} is no address in the form that netctl gives.")
+        # netctl refuses a state with such a grant as a whole: it must not get as far as the database.
+        if not policy.is_device(mac):
+            raise ValueError(f"{mac!r} is no device's address.")
+        if ipv4 is not None and not self._lan.holds(ipv4):
+            raise ValueError(f"{ipv4!r} is no device's address on the LAN.")
         return self._submit(_Login(mac, ipv4, plan, terms_version))
 
     def logout(self, session: Session) -> None:
@@ -238,10 +238,13 @@ class Gate:
         with self._writer.write() as db:
             now = self._read_clock()
             sessions.note_time(db, now)
+            if not self._lan_is_settled:
+                sessions.leave_addresses(db, self._lan.holds)
             changed = [self._do(db, job, now) for job in jobs]
             if any(changed):
                 sessions.next_generation(db)
             state = sync.snapshot(db, self._plans, now)
+        self._lan_is_settled = True
         sync.push(self._netctl, state)
 
     def _do(self, db: sqlite3.Connection, job: _Job, now: Now) -> bool:

@@ -17,7 +17,7 @@ from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from netctl.api.types import DesiredState
 from portal import clock, sync
-from portal.config import Plan, SiteConfig
+from portal.config import SiteConfig
 from portal.domain import policy, usage
 from portal.domain.model import EndReason, Now, Session
 from portal.domain.uplink import UplinkView
@@ -55,7 +55,7 @@ def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
     """
     watch = UplinkWatch(config.uplink.check_url)
     watch.start(stop)
-    meter = Meter(config.plan, paths, Client(paths.netctl_socket))
+    meter = Meter(config, paths, Client(paths.netctl_socket))
     while True:
         meter.tick(watch.view)
         if db.is_absent(paths.database):
@@ -70,9 +70,10 @@ class Meter:
     database cuts nobody off."""
 
     def __init__(
-        self, plans: Sequence[Plan], paths: Paths, netctl: sync.Netctl, read_clock: Callable[[], Now] = clock.now
+        self, config: SiteConfig, paths: Paths, netctl: sync.Netctl, read_clock: Callable[[], Now] = clock.now
     ) -> None:
-        self._plans = plans
+        self._plans = config.plan
+        self._lan = policy.Lan(config.lan.address)
         self._path = paths.database
         self._database = Database(paths.database)
         self._netctl = netctl
@@ -142,6 +143,7 @@ class Meter:
         with self._database.write() as database:
             now = self._read_clock()
             carried = sessions.note_time(database, now)
+            sessions.leave_addresses(database, self._lan.holds)
             self._flushed = counters.last_of_running(database)
             self._uplink = sessions.uplink_view(database, now)
         if carried:

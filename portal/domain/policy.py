@@ -5,6 +5,8 @@ Everything here is decided on CLOCK_BOOTTIME, so that a wall clock that jumps (n
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from netctl.api.types import DesiredState, Grant
@@ -12,6 +14,33 @@ from portal.config import Plan
 from portal.domain.model import EndReason, Now, Session
 
 MAX_GRANTS = 8192  # netctl.api.types.DesiredState.grants
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def is_device(mac: str) -> bool:
+    """A unicast MAC (IEEE 802: lowest bit of the first byte 0) in the form that netctl writes, and not all zeros."""
+    return bool(_MAC.fullmatch(mac)) and not int(mac[:2], 16) & 1 and mac != "00:00:00:00:00:00"
+
+
+class Lan:
+    """Which IPv4 addresses a device can have on the LAN. netctl refuses a whole state for one that has another.
+
+    ``address`` is the gateway's own with its prefix length, ``10.77.0.1/20``.
+    """
+
+    def __init__(self, address: str) -> None:
+        interface = ipaddress.IPv4Interface(address)
+        self._own = interface.ip
+        self._network = interface.network
+
+    def holds(self, ipv4: str) -> bool:
+        try:
+            address = ipaddress.IPv4Address(ipv4)
+        except ValueError:
+            return False
+        network = self._network
+        return address in network and address not in (self._own, network.network_address, network.broadcast_address)
 
 
 def plan_of(session: Session, plans: Sequence[Plan]) -> Plan:

@@ -6,6 +6,7 @@ Every function works inside the transaction of the connection it is given (porta
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -115,6 +116,15 @@ def _take_address(db: sqlite3.Connection, ipv4: str | None) -> None:
     """Whoever had the address lost it (its lease ran out). That session stays; it gets its next address at login."""
     if ipv4 is not None:
         db.execute("UPDATE session SET ipv4 = NULL WHERE ipv4 = ? AND ended_wall_s IS NULL", (ipv4,))
+
+
+def leave_addresses(db: sqlite3.Connection, holds: Callable[[str], bool]) -> int:
+    """Forget running sessions' addresses that ``holds`` denies: the LAN is another since site.toml was changed."""
+    gone = [session.id for session in not_ended(db) if session.ipv4 is not None and not holds(session.ipv4)]
+    db.executemany("UPDATE session SET ipv4 = NULL WHERE id = ?", [(number,) for number in gone])
+    if gone:
+        next_generation(db)
+    return len(gone)
 
 
 def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now) -> bool:

@@ -64,7 +64,7 @@ def gate(paths: Paths, netctl: Netctl, clock: Clock) -> Iterator[Gate]:
 @pytest.fixture
 def new_meter(paths: Paths, netctl: Netctl, clock: Clock) -> Callable[[], Meter]:
     """Each call is a meter that starts with no memory, as after a kill -9 of the one before."""
-    return lambda: Meter(CONFIG.plan, paths, netctl, clock)
+    return lambda: Meter(CONFIG, paths, netctl, clock)
 
 
 @pytest.fixture

@@ -220,11 +220,11 @@ def test_two_processes_never_push_a_state_that_lacks_what_the_other_answered(
 def test_the_gate_is_full_at_what_netctl_takes(gate: Gate, netctl: Netctl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.admission.MAX_SESSIONS", 2)
     for number in (1, 2):
-        gate.login(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number}", PLAN, "1")
+        gate.login(f"02:00:00:00:00:{number:02x}", f"10.77.1.{number}", PLAN, "1")
     with pytest.raises(GateError) as error:
-        gate.login("02:00:00:00:00:03", "10.77.0.3", PLAN, "1")
+        gate.login("02:00:00:00:00:03", "10.77.1.3", PLAN, "1")
     assert error.value.code == "busy"
-    gate.login(MAC, "10.77.0.1", PLAN, "1")  # who is in stays in
+    gate.login(MAC, "10.77.1.1", PLAN, "1")  # who is in stays in
     assert len(netctl.online()) == 2
 
 
@@ -290,13 +290,47 @@ def test_a_failed_batch_does_not_stop_the_next(gate: Gate, netctl: Netctl, monke
     assert netctl.online() == [MAC]
 
 
-@pytest.mark.parametrize("mac", ["02:00:00:00:00:0G", "02-00-00-00-00-01", "", "02:00:00:00:00:01\n"])
-def test_what_netctl_would_refuse_does_not_reach_the_database(gate: Gate, query: Query, mac: str) -> None:
-    with pytest.raises(ValueError, match="no address"):
-        gate.login(mac, IP, PLAN, "1")
-    with pytest.raises(ValueError, match="no address"):
-        gate.login(MAC, "::ffff:10.77.0.9", PLAN, "1")
+@pytest.mark.parametrize(
+    ("mac", "ipv4"),
+    [
+        *[
+            (mac, IP)
+            for mac in ("02:00:00:00:00:0G", "02-00-00-00-00-01", "", "02:00:00:00:00:01\n", MAC.upper() + "A")
+        ],
+        ("01:00:5e:00:00:01", IP),  # multicast, which a neighbour's answer may claim
+        ("ff:ff:ff:ff:ff:ff", IP),
+        ("00:00:00:00:00:00", IP),
+        *[(MAC, ipv4) for ipv4 in ("::ffff:10.77.0.9", "fd00::9", "", "10.77.0.999", "192.168.1.9")],
+        (MAC, "10.77.0.1"),  # the gateway's own
+        (MAC, "10.77.0.0"),
+        (MAC, "10.77.15.255"),
+    ],
+)
+def test_what_netctl_would_refuse_does_not_reach_the_database(gate: Gate, query: Query, mac: str, ipv4: str) -> None:
+    with pytest.raises(ValueError, match="no device's address"):
+        gate.login(mac, ipv4, PLAN, "1")
     assert query("SELECT count(*) FROM session") == [(0,)]
+
+
+def test_a_lan_that_was_changed_blocks_nobody(
+    gate: Gate, paths: Paths, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    """netctl refuses a state with an address of the old LAN as a whole."""
+    gate.login(MAC, IP, PLAN, "1")
+    moved = replace_lan("192.168.88.1/24")
+    other = Gate(moved, paths, netctl, clock)
+    other.start()
+    other.login("02:00:00:00:00:02", "192.168.88.7", PLAN, "1")
+    assert [grant.ipv4 for grant in netctl.state.grants] == [None, "192.168.88.7"]  # type: ignore[union-attr]
+    other.close()
+    Meter(CONFIG, paths, netctl, clock).tick(meter_view())
+    assert [grant.ipv4 for grant in netctl.state.grants] == [None, None]  # type: ignore[union-attr]
+
+
+def replace_lan(address: str) -> Any:
+    import msgspec
+
+    return msgspec.structs.replace(CONFIG, lan=msgspec.structs.replace(CONFIG.lan, address=address))
 
 
 def test_a_closed_gate_says_so_and_leaves_no_thread(paths: Paths, netctl: Netctl, clock: Clock) -> None:
