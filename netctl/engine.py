@@ -453,8 +453,9 @@ class Engine:
         """The state of ``now`` is in force: find the next time to wake up."""
         self._dirty = set()
         self._sharers = len(live(self._grants.values(), now))
-        self._learn_pending = False
-        self._next_learn_boot_s = now + LEARN_EVERY_S
+        if self._learn_pending:
+            self._learn_pending = False
+            self._next_learn_boot_s = now + LEARN_EVERY_S
         deadlines = (g.deadline_boot_s for g in self._grants.values())
         self._next_deadline_boot_s = min((d for d in deadlines if d is not None and d > now), default=None)
         self._problems.pop("kernel", None)

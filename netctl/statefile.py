@@ -6,6 +6,7 @@ It must not know the kernel. The file is of one boot and lies in RAM: after a po
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,13 +45,18 @@ def load(path: Path, boot_id: str) -> Saved | None:
         return None
     except OSError as error:
         raise set_aside(path, str(error.strerror)) from error
-    with os.fdopen(fd, "rb") as file:
-        if os.fstat(fd).st_uid != os.geteuid():
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise set_aside(path, "it is no file")
+        if found.st_uid != os.geteuid():
             raise set_aside(path, "it belongs to another user")
-        try:
+        with open(fd, "rb", closefd=False) as file:
             saved = msgspec.json.decode(file.read(), type=Saved)
-        except (msgspec.DecodeError, OSError, RecursionError, UnicodeDecodeError) as error:
-            raise set_aside(path, str(error)) from error
+    except (msgspec.DecodeError, OSError, RecursionError, UnicodeDecodeError) as error:
+        raise set_aside(path, str(error)) from error
+    finally:
+        os.close(fd)
     return saved if saved.boot_id == boot_id else None
 
 
