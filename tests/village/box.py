@@ -15,12 +15,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from tests.village.netns import Namespace
+from tests.village.netns import Namespace, in_mount_namespace
+
+T = TypeVar("T")
 
 DATA = Path("/run/data")
 # dash's wait reaps orphans; signals from outside are for the programs, not for PID 1.
@@ -106,6 +108,10 @@ class Box:
         finally:
             self.ns.reap(child)
         return subprocess.CompletedProcess(list(command), child.returncode, out, err)
+
+    def call(self, job: Callable[[], T]) -> T:
+        """Run ``job`` with the box's file systems, for what resolves paths itself (SQLite) and so escapes ``root``."""
+        return in_mount_namespace(f"{self._outside}/ns/mnt", job)
 
     def processes(self) -> list[Process]:
         """Everything that runs in the box but its PID 1 and that one's sleep; zombies are left out."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,10 @@ class Gateway:
         with log.open("ab") as out:
             self._main = self.box.popen(command, stdout=out, stderr=out)
 
+    def dropped_packets(self) -> int:
+        """Packets that the shaper's queues dropped so far, both directions."""
+        return links.dropped_packets(self.ns, LAN) + links.dropped_packets(self.ns, WAN)
+
     def log(self) -> str:
         """All that the gateway's programs have written so far."""
         try:
@@ -135,11 +140,15 @@ class GerbangGateway(Gateway):
             assert self._main is not None
             if self._main.poll() is not None:
                 raise RuntimeError(f"`gerbang run` ended with {self._main.returncode}:\n{self.log()[-3000:]}")
-            if self._netctl_answers() and self.answers(53) and self.answers(port):
+            if self._netctl_answers() and self.answers(53) and self.answers(port) and self._addresses_are_final():
                 return
             if time.monotonic() > end_s:
                 raise TimeoutError(f"the gateway was not ready after {timeout_s} s:\n{self.log()[-3000:]}")
             time.sleep(0.05)
+
+    def _addresses_are_final(self) -> bool:
+        """Duplicate address detection is over. Before, nobody advertises on lan0, and phones ask again after 4 s."""
+        return not any(flags & 0x40 for *_, flags in links.addresses(self.ns, LAN, 6))  # IFA_F_TENTATIVE
 
     def _netctl_answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
@@ -170,6 +179,15 @@ class GerbangGateway(Gateway):
             signal_process(process, signal.SIGKILL)
         return killed[0]
 
+    def crash(self) -> None:
+        """kill -9 of the supervisor and of all that it started: nothing gets to clean up."""
+        for process in sorted(self.processes(), key=lambda process: name_of(process) != "run"):
+            signal_process(process, signal.SIGKILL)
+        assert self._main is not None
+        self._main.wait(timeout=5)
+        self.ns.reap(self._main)
+        self._main = None
+
     def wait_restarted(self, name: str, killed: Process, timeout_s: float = 20) -> Process:
         """Wait until ``name`` runs again as another process."""
         end_s = time.monotonic() + timeout_s
@@ -198,14 +216,20 @@ class GerbangGateway(Gateway):
     def usage(self, mac: str, ip: str | None = None) -> tuple[int, int]:
         """(up, down) bytes that the kernel counts now for the running session of ``mac``, all its addresses or one."""
         rows = self.sql("SELECT id FROM session WHERE mac = ? AND ended_wall_s IS NULL", mac)
-        counters = [c for row in rows for c in self.netctl().usage(row["id"]).counters if ip in (None, c.ip)]
+        ids = {row["id"] for row in rows}
+        # All counters, not one grant's: those may be half a second old.
+        counters = [c for c in self.netctl().usage().counters if c.grant in ids and ip in (None, c.ip)]
         return sum(c.up_bytes for c in counters), sum(c.down_bytes for c in counters)
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """Read the database, from outside, read-only."""
-        with sqlite3.connect(f"file:{self.data / 'gerbang.db'}?mode=ro", uri=True, timeout=5) as database:
-            database.row_factory = sqlite3.Row
-            return [dict(row) for row in database.execute(statement, values)]
+        """Read the database, read-only, as another process would."""
+
+        def read() -> list[dict[str, Any]]:
+            with closing(sqlite3.connect(f"file:{DATA}/gerbang.db?mode=ro", uri=True, timeout=5)) as database:
+                database.row_factory = sqlite3.Row
+                return [dict(row) for row in database.execute(statement, values)]
+
+        return self.box.call(read)
 
 
 def name_of(process: Process) -> str:

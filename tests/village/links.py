@@ -134,3 +134,16 @@ def addresses(ns: Namespace, interface: str, version: int) -> list[tuple[str, in
 
 def has_default_route6(ns: Namespace) -> bool:
     return rtnl(ns, lambda ip: bool(list(ip.get_default_routes(family=socket.AF_INET6))))
+
+
+def dropped_packets(ns: Namespace, interface: str) -> int:
+    """What the interface's root qdisc has dropped, its children's drops included (TCA_STATS2, net/core/gen_stats.c)."""
+
+    def job(ip: IPRoute) -> int:
+        for message in ip.get_qdiscs(index=index(ip, interface)):
+            attributes = dict(message["attrs"])
+            if message["parent"] == 0xFFFF_FFFF:  # TC_H_ROOT
+                return int(dict(attributes["TCA_STATS2"]["attrs"])["TCA_STATS_QUEUE"]["drops"])
+        return 0
+
+    return rtnl(ns, job)

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-CLONE_NEWNET = 0x40000000  # include/uapi/linux/sched.h
+CLONE_FS, CLONE_NEWNS, CLONE_NEWNET = 0x200, 0x20000, 0x40000000  # include/uapi/linux/sched.h
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -33,6 +33,28 @@ def _checked(result: int, what: str) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def in_mount_namespace(path: str, job: Callable[[], T]) -> T:
+    """Run ``job`` in a thread of its own that sees the file systems of the mount namespace file ``path``."""
+    future: Future[T] = Future()
+
+    def inside() -> None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _checked(_libc.unshare(CLONE_FS), "unshare")  # root and working directory of this thread alone
+                _checked(_libc.setns(fd, CLONE_NEWNS), "setns")
+            finally:
+                os.close(fd)
+            future.set_result(job())
+        except BaseException as error:
+            future.set_exception(error)
+
+    thread = threading.Thread(target=inside)
+    thread.start()
+    thread.join()
+    return future.result()
 
 
 class _Keeper(threading.Thread):

@@ -23,7 +23,7 @@ from tests.village.netns import Namespace
 
 PROBE = "http://connectivitycheck.gstatic.com/generate_204"
 INTERFACE = "wlan0"
-IFA_F_TEMPORARY, IFA_F_TENTATIVE, IFA_F_DADFAILED, IFA_F_DEPRECATED = 0x01, 0x40, 0x08, 0x20
+IFA_F_TEMPORARY, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_OPTIMISTIC = 0x01, 0x08, 0x40, 0x04
 Socket = socket.socket  # inside Phone its method of that name hides the module
 _LEASE_SCRIPT = Path(__file__).with_name("lease.sh")
 
@@ -63,7 +63,10 @@ class Phone:
         self._joined = False
         if not ipv6:
             self.ns.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
-        self.ns.sysctl("net.ipv6.conf.default.use_tempaddr", 2)
+        # As Android does: privacy addresses, and an address is used while its uniqueness is being asked (RFC 4429).
+        for name, value in (("use_tempaddr", 2), ("optimistic_dad", 1), ("use_optimistic", 1)):
+            self.ns.sysctl(f"net.ipv6.conf.default.{name}", value)
+        self.ns.sysctl("net.ipv6.conf.default.router_solicitation_delay", 0)
 
     # --- joining ----------------------------------------------------------------------------------------------------
 
@@ -127,7 +130,7 @@ class Phone:
         """Usable global and unique local IPv6 addresses; ``temporary`` True or False picks by privacy extension."""
         found = []
         for address, _, flags in links.addresses(self.ns, INTERFACE, 6):
-            usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+            usable = not flags & IFA_F_DADFAILED and (not flags & IFA_F_TENTATIVE or flags & IFA_F_OPTIMISTIC)
             if usable and not ipaddress.ip_address(address).is_link_local:
                 is_temporary = bool(flags & IFA_F_TEMPORARY)
                 if temporary is None or temporary == is_temporary:

@@ -23,7 +23,7 @@ PLAN = {"id": "warga", "name": "Warga", "down_kbit": 5000, "up_kbit": 2000}
 PAGE_LIMIT_BYTES = 14 * 1024  # one initial TCP window; the project's aim is 8 KB
 REFUSED_WITHIN_S = 0.5
 RATE_BAND = (0.93, 1.05)  # of the plan; the bench measures it closer
-COUNT_BAND = (0.97, 1.05)  # packets that the shaper drops are counted and never arrive
+MTU = 1500
 
 
 class StepFailed(AssertionError):
@@ -175,22 +175,25 @@ def upload(scene: Scene) -> str:
 def _against_plan(scene: Scene, direction: str, run: Callable[..., measure.Rate], plan_kbit: object) -> str:
     assert isinstance(plan_kbit, int)
     plan = plan_kbit / 1000
-    before = scene.gateway.usage(scene.phone.mac)
+    before, dropped_before = scene.gateway.usage(scene.phone.mac), scene.gateway.dropped_packets()
     with measure.Tap(scene.phone) as seen:
         rate = run(scene.phone, scene.village.internet.host, 3.0).mbit_s
         time.sleep(0.2)  # what the shaper still holds
     after = scene.gateway.usage(scene.phone.mac)
+    dropped = scene.gateway.dropped_packets() - dropped_before
     counted = after[0] - before[0] + after[1] - before[1]
     scene.seen_up += seen.up_bytes
     scene.seen_down += seen.down_bytes
     share = rate / plan
     expect(RATE_BAND[0] <= share <= RATE_BAND[1], f"{rate:.2f} Mbit/s {direction}, but the plan says {plan:g}")
     total = seen.up_bytes + seen.down_bytes
+    # Counted is what came to the gateway for the phone; a queue that is full drops some of it on the last metre.
     expect(
-        COUNT_BAND[0] <= counted / total <= COUNT_BAND[1],
-        f"the gateway counted {counted} bytes, the phone saw {total}",
+        0 <= counted - total <= dropped * MTU,
+        f"the gateway counted {counted} bytes, the phone saw {total}, and {dropped} dropped packets do not explain it",
     )
-    return f"{rate:.2f} Mbit/s of the plan's {plan:g} ({share:.0%}); counted {counted:,} bytes, the phone saw {total:,}"
+    said = f"{rate:.2f} Mbit/s of the plan's {plan:g} ({share:.0%}); {counted:,} bytes counted, the phone saw {total:,}"
+    return said + (f" and {dropped} packets were dropped to hold the rate" if dropped else "")
 
 
 @step("counted")
@@ -255,7 +258,7 @@ def cut_off(scene: Scene) -> str:
         said += ", IPv6 is refused"
     (row,) = scene.gateway.sql("SELECT * FROM session WHERE mac = ? ORDER BY id DESC LIMIT 1", scene.phone.mac)
     expect(row["end_reason"] == "logout", f"the session's end reason is {row['end_reason']}")
-    expect(row["down_bytes"] >= scene.seen_down * COUNT_BAND[0], f"the record holds {row['down_bytes']} bytes down")
+    expect(row["down_bytes"] >= scene.seen_down, f"the record holds {row['down_bytes']} bytes down")
     return f"{said}; on record: {row['down_bytes']:,} bytes down, {row['up_bytes']:,} up, ended by {row['end_reason']}"
 
 

@@ -1,0 +1,74 @@
+"""The village that most end-to-end tests share, and phones in it. It knows no subject."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.village import story
+from tests.village.gateway import GerbangGateway
+from tests.village.phone import Phone
+from tests.village.village import Village
+
+NewPhone = Callable[[], Phone]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if "tests/e2e/" in item.nodeid:
+            item.add_marker(pytest.mark.skip(reason="needs root: it makes network namespaces"))
+
+
+@pytest.fixture(scope="session")
+def village() -> Iterator[Village]:
+    """One village for all tests that leave its gateway as they found it; it starts without phones."""
+    with Village(phones=0, site={"plan": [story.PLAN]}) as v:
+        yield v
+
+
+@pytest.fixture(scope="module")
+def own_village() -> Iterator[Village]:
+    """A village for the tests of one module that kill, fill or break things."""
+    with Village(phones=0, site={"plan": [story.PLAN]}) as v:
+        yield v
+
+
+@pytest.fixture
+def gateway(village: Village) -> GerbangGateway:
+    assert isinstance(village.gateway, GerbangGateway)
+    return village.gateway
+
+
+@contextmanager
+def phones_of(village: Village) -> Iterator[NewPhone]:
+    """Hands out phones with leases; they leave the village at the end."""
+    added: list[Phone] = []
+
+    def new() -> Phone:
+        (phone,) = village.add_phones(1)
+        added.append(phone)
+        phone.dhcp()
+        return phone
+
+    try:
+        yield new
+    finally:
+        for phone in added:
+            phone.close()
+
+
+@pytest.fixture
+def new_phone(village: Village) -> Iterator[NewPhone]:
+    with phones_of(village) as new:
+        yield new
+
+
+@pytest.fixture
+def phone(new_phone: NewPhone) -> Phone:
+    """A phone that has joined and not logged in."""
+    return new_phone()
