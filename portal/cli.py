@@ -35,9 +35,12 @@ def _options(*options: Command) -> Callable[[Command], Command]:
 
 _FILE = click.Path(path_type=Path)
 site_option = click.option("--site", type=_FILE, default=SITE, show_default=True, help="The site's configuration.")
+data_option = click.option(
+    "--data-dir", type=_FILE, default=Paths().data, show_default=True, help="Database and leases."
+)
 places = _options(
     click.option("--run-dir", type=_FILE, default=Paths().run, show_default=True, help="Sockets and generated files."),
-    click.option("--data-dir", type=_FILE, default=Paths().data, show_default=True, help="Database and leases."),
+    data_option,
 )
 user_option = click.option("--user", default="gerbang", show_default=True, help="The portal's unprivileged user.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
@@ -156,6 +159,39 @@ def doctor(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> N
         for line in found:
             click.echo(line.text())
     sys.exit(os.EX_UNAVAILABLE if any(line.level == "fail" for line in found) else os.EX_OK)
+
+
+@gerbang.command()
+@data_option
+@json_option
+def recover(data_dir: Path, as_json: bool) -> None:
+    """Start a new database where the old one is broken, and carry over what can still be read.
+
+    The broken file is kept beside the new one, under a name with the time. Nothing is done where the database is
+    whole. The gateway may be running; nobody who is online and can still be read is cut off.
+    """
+    from portal.store import recovery  # noqa: PLC0415
+    from portal.store.db import StoreError  # noqa: PLC0415
+
+    path = Paths(data=data_dir).database
+    try:
+        found = recovery.recover(path)
+    except StoreError as error:
+        _fail(os.EX_UNAVAILABLE, error.message, error.hint)
+    except PermissionError as error:
+        _fail(os.EX_NOPERM, f"{error}.", "Start it with sudo.")
+    if as_json:
+        from dataclasses import asdict  # noqa: PLC0415
+
+        _print_json({"recovered": found and asdict(found)})
+    elif found is None:
+        click.echo(f"{path} is whole. Nothing was done.")
+    else:
+        click.echo(f"{found.sessions} sessions were carried over, {found.running} of them running.")
+        if not found.whole:
+            click.echo("Part of the old database could not be read; there may have been more.")
+        if found.kept:
+            click.echo(f"The old file is kept as {found.kept}.")
 
 
 @gerbang.command()

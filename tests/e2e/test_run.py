@@ -200,6 +200,14 @@ def test_a_broken_database_does_not_keep_the_gateway_down(village_of_its_own: Vi
     status = gateway.box.run(gateway.command("status", "--json", *PLACES))
     told = json.loads(status.stdout)
     assert (status.returncode, told["online"], told["admitted"]) == (os.EX_UNAVAILABLE, None, 0)
+    recovered = gateway.box.run(gateway.command("recover", "--data-dir", str(DATA)))
+    assert recovered.returncode == 0, recovered.stderr
+    assert "0 sessions were carried over" in recovered.stdout
+    (kept,) = gateway.data.glob("broken-*.gerbang.db")
+    assert kept.read_bytes().startswith(b"no database")
+    assert phone.login().status.status == 200, "without a restart"
+    again = gateway.box.run(gateway.command("recover", "--json", "--data-dir", str(DATA)))
+    assert json.loads(again.stdout) == {"recovered": None}
 
 
 # --- status and doctor ----------------------------------------------------------------------------------------------
