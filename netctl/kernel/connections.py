@@ -18,11 +18,18 @@ _CT_DELETE: Final = 1 << 8 | 2
 _CTA_TUPLE_ORIG, _CTA_TUPLE_IP, _CTA_FILTER, _CTA_FILTER_ORIG_FLAGS = 1, 1, 25, 1
 _CTA_IP_V4_SRC, _CTA_IP_V6_SRC = 1, 3
 _F_CTA_IP_SRC: Final = 1
+_CTA_STATUS, _CTA_STATUS_MASK = 3, 26
+_IPS_DST_NAT: Final = 1 << 5  # include/uapi/linux/netfilter/nf_conntrack_common.h
 
 
 def flush_message(ip: str) -> Message:
-    """Delete all entries whose original source is ``ip``."""
+    """Delete all entries whose original source is ``ip``, but not connections redirected to the portal.
+
+    One of those carries the answer to the logout: without its entry that answer would leave from the portal's own port,
+    and the device would not know it.
+    """
     family, kind = (socket.AF_INET6, _CTA_IP_V6_SRC) if ":" in ip else (socket.AF_INET, _CTA_IP_V4_SRC)
     source = nest(_CTA_TUPLE_ORIG, nest(_CTA_TUPLE_IP, attr(kind, socket.inet_pton(family, ip))))
     only = nest(_CTA_FILTER, attr(_CTA_FILTER_ORIG_FLAGS, struct.pack("=I", _F_CTA_IP_SRC)))
-    return Message(_CT_DELETE, 0, bytes((family, 0, 0, 0)) + source + only)
+    status = attr(_CTA_STATUS, struct.pack(">I", 0)) + attr(_CTA_STATUS_MASK, struct.pack(">I", _IPS_DST_NAT))
+    return Message(_CT_DELETE, 0, bytes((family, 0, 0, 0)) + source + only + status)
