@@ -40,7 +40,7 @@ def snapshot(db: sqlite3.Connection, plans: Sequence[Plan], now: Now) -> Desired
     and has nobody online.
     """
     epoch, generation = sessions.state_name(db)
-    return policy.desired_state(sessions.not_ended(db), plans, now, epoch, generation)
+    return policy.desired_state(sessions.running(db), plans, now, epoch, generation)
 
 
 def push(netctl: Netctl, state: DesiredState, wait: Callable[[float], object] = time.sleep) -> Applied:

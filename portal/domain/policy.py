@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from netctl.api.types import DesiredState, Grant
 from portal.config import Plan
@@ -43,6 +44,18 @@ class Lan:
         return address in network and address not in (self._own, network.network_address, network.broadcast_address)
 
 
+class Running(NamedTuple):
+    """What of a session without a recorded end decides whether and how its device may pass (see Session)."""
+
+    id: int
+    mac: str
+    ipv4: str | None
+    plan: str
+    boot_id: str
+    deadline_boot_s: float | None
+    remaining_s: float | None
+
+
 def plan_of(session: Session, plans: Sequence[Plan]) -> Plan:
     """The plan that a session runs under. One that site.toml no longer has is the site's first plan, never no limit."""
     return next((plan for plan in plans if plan.id == session.plan), plans[0])
@@ -75,21 +88,21 @@ def why_over(session: Session, plan: Plan, now: Now, active_boot_s: float) -> En
 
 
 def desired_state(
-    sessions: Iterable[Session], plans: Sequence[Plan], now: Now, epoch: str, generation: int
+    running: Iterable[Running], plans: Sequence[Plan], now: Now, epoch: str, generation: int
 ) -> DesiredState:
-    """The whole state for netctl: one grant for each running session, in order of id.
+    """The whole state for netctl: one grant for each session that has time left, in order of id.
 
     Deadlines are of the boot of ``now``: a session from an earlier boot gets what it had left, from now on.
     """
     by_id: Mapping[str, Plan] = {plan.id: plan for plan in plans}
     grants = []
-    for session in sessions:
-        if not is_running(session, now):
+    for session in sorted(running):  # by id, which is unique and stands first
+        deadline = session.deadline_boot_s
+        if deadline is not None and session.remaining_s is not None and session.boot_id != now.boot_id:
+            deadline = now.boot_s + session.remaining_s
+        if deadline is not None and deadline <= now.boot_s:
             continue
         plan = by_id.get(session.plan, plans[0])
-        deadline = session.deadline_boot_s
-        if session.boot_id != now.boot_id and (left := remaining_s(session, now)) is not None:
-            deadline = now.boot_s + left
         grants.append(
             Grant(
                 id=session.id,
@@ -101,9 +114,4 @@ def desired_state(
                 deadline_boot_s=deadline,
             )
         )
-    grants.sort(key=_by_id)
     return DesiredState(epoch=epoch, generation=generation, grants=tuple(grants))
-
-
-def _by_id(grant: Grant) -> int:
-    return grant.id

@@ -13,6 +13,7 @@ from netctl.api.types import DesiredState
 from portal.config import Plan
 from portal.domain import policy
 from portal.domain.model import EndReason, Now, Session
+from portal.domain.policy import Running
 
 BOOTS = ("boot-one", "boot-two")
 PLANS = (
@@ -55,6 +56,16 @@ def sessions(draw: st.DrawFn) -> list[Session]:
     return found
 
 
+def state_of(found: list[Session], now: Now) -> DesiredState:
+    """As portal.store.sessions.running reads them."""
+    running = [
+        Running(s.id, s.mac, s.ipv4, s.plan, s.boot_id, s.deadline_boot_s, s.remaining_s)
+        for s in found
+        if s.ended_wall_s is None
+    ]
+    return policy.desired_state(running, PLANS, now, "an-epoch-of-36", 3)
+
+
 nows = st.builds(Now, st.sampled_from(BOOTS), seconds, seconds)
 ONE = Session(
     7, mac(7), "10.0.0.7", "warga", "terms", "1", 0.0, "boot-one", 5000.0, 4000.0, 900.0, 0, 0, None, None
@@ -63,14 +74,14 @@ ONE = Session(
 
 @given(sessions(), nows)
 def test_every_state_is_one_that_netctl_takes(found: list[Session], now: Now) -> None:
-    state = policy.desired_state(found, PLANS, now, "an-epoch-of-36", 3)
+    state = state_of(found, now)
     assert msgspec.json.decode(msgspec.json.encode(state), type=DesiredState) == state
     assert [grant.id for grant in state.grants] == sorted(grant.id for grant in state.grants)
 
 
 @given(sessions(), nows)
 def test_in_the_state_is_who_runs_and_nobody_else(found: list[Session], now: Now) -> None:
-    state = policy.desired_state(found, PLANS, now, "an-epoch-of-36", 3)
+    state = state_of(found, now)
     assert {grant.id for grant in state.grants} == {s.id for s in found if policy.is_running(s, now)}
     for grant in state.grants:
         assert grant.deadline_boot_s is None or grant.deadline_boot_s > now.boot_s
@@ -81,16 +92,16 @@ def test_in_the_state_is_who_runs_and_nobody_else(found: list[Session], now: Now
 def test_order_of_rows_and_wall_clock_change_nothing(
     found: list[Session], now: Now, wall: float, random: object
 ) -> None:
-    state = policy.desired_state(found, PLANS, now, "an-epoch-of-36", 3)
+    state = state_of(found, now)
     random.shuffle(found)  # type: ignore[attr-defined]
-    assert policy.desired_state(found, PLANS, replace(now, wall_s=wall), "an-epoch-of-36", 3) == state
+    assert state_of(found, replace(now, wall_s=wall)) == state
 
 
 @given(seconds, seconds, seconds)
 def test_a_new_boot_goes_on_with_what_was_flushed(deadline: float, boot_s: float, left: float) -> None:
     session = replace(ONE, deadline_boot_s=deadline, remaining_s=left)
     assert policy.remaining_s(session, Now("boot-two", boot_s, 0.0)) == left
-    (grant,) = policy.desired_state([session], PLANS, Now("boot-two", boot_s, 0.0), "epoch-36", 1).grants or (None,)
+    (grant,) = state_of([session], Now("boot-two", boot_s, 0.0)).grants or (None,)
     assert (grant is None) == (left == 0)
     if grant is not None:
         assert grant.deadline_boot_s == pytest.approx(boot_s + left)

@@ -216,12 +216,15 @@ def test_a_session_comes_back_as_it_went_in(database: Database, clock: Clock) ->
         assert found.remaining_s == pytest.approx(session.remaining_s)
         assert sessions.not_ended_of(connection, session.mac) == found
         assert sessions.by_id(connection, session.id) == found
+        assert [tuple(row) for row in sessions.running(connection)] == [
+            (found.id, found.mac, found.ipv4, found.plan, found.boot_id, found.deadline_boot_s, found.remaining_s)
+        ]
         assert sessions.any_deadline(connection)
     with database.write() as connection:
         assert sessions.end(connection, session.id, EndReason.LOGOUT, clock())
         assert not sessions.end(connection, session.id, EndReason.IDLE, clock()), "an end is final"
     with database.read() as connection:
-        assert sessions.not_ended(connection) == []
+        assert sessions.not_ended(connection) == list(sessions.running(connection)) == []
         assert sessions.not_ended_of(connection, session.mac) is None
         ended = sessions.by_id(connection, session.id)
     assert ended is not None
