@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import resource
 import socket
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from bench import visits
@@ -31,7 +33,11 @@ def crowd(count: int, *, gateway: str = "gerbang", **options: Any) -> Iterator[V
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 1024 + count * (SOCKETS_A_VISIT + 4))), hard))
-    with Village(phones=count, gateway=gateway, **options) as village:
+    with (
+        # On a disk, not in memory: a session counts once it is fsynced, and that has its price.
+        tempfile.TemporaryDirectory(prefix="gerbang-bench-", dir="/var/tmp") as data,
+        Village(phones=count, gateway=gateway, data_dir=Path(data), **options) as village,
+    ):
         village.dhcp_all()
         router = village.gateway.url.removeprefix("http://").rstrip("/")
         village.phones[0].is_online()  # asks its router for the way, whatever the answer
