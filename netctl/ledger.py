@@ -9,28 +9,29 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import Final
 
-from netctl.kernel.base import Member
-from netctl.plan import Counters, counters
+from netctl.plan import Counters
 from netctl.statefile import Retired
 
 KEPT_S: Final = 600.0
 MAX_KEPT: Final = 16_384
 
 
+Key = tuple[int, str]  # grant, address
+
+
 class Ledger:
-    """``last``: (grant, address) -> counters, the oldest entry first."""
+    """``last``: where each counter stood, the oldest entry first."""
 
     def __init__(self, saved: Iterable[Retired] = ()) -> None:
-        self.last: dict[tuple[int, str], Counters] = {}
-        self._at_boot_s: dict[tuple[int, str], float] = {}
+        self.last: dict[Key, Counters] = {}
+        self._at_boot_s: dict[Key, float] = {}
         for entry in saved:
             self.last[entry.grant, entry.ip] = entry.counters
             self._at_boot_s[entry.grant, entry.ip] = entry.at_boot_s
 
-    def keep(self, member: Member, now_boot_s: float) -> None:
-        key = (member.grant, member.ip)
+    def keep(self, key: Key, counters: Counters, now_boot_s: float) -> None:
         self.last.pop(key, None)  # the newest stands last
-        self.last[key] = counters(member)
+        self.last[key] = counters
         self._at_boot_s[key] = now_boot_s
 
     def prune(self, standing: Container[int], now_boot_s: float) -> None:

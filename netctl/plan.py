@@ -103,6 +103,12 @@ def counters(member: Member) -> Counters:
     return member.up_bytes, member.down_bytes, member.up_packets, member.down_packets
 
 
+def highest(known: Counters | None, found: Counters) -> Counters:
+    """Where a counter stands that may have lost one direction since it was known; it never goes down."""
+    up, down, up_packets, down_packets = (max(pair) for pair in zip(known or found, found, strict=True))
+    return up, down, up_packets, down_packets
+
+
 # --- who has what -------------------------------------------------------------------------------------------------
 
 
@@ -231,16 +237,11 @@ def _members_to_set(
         elif member.grant != grant.id:
             start = kept or (0, 0, 0, 0)  # changed in place: a running transfer meets no closed moment
         elif not member.complete:
-            start = _highest(kept, counters(member))
+            start = highest(kept, counters(member))
         elif member.minor == minor and _timeout_stands(member, grant, around):
             continue
         ops.append(SetMember(ip, grant.mac, minor, grant.id, _timeout_s(grant, around.now_boot_s), start))
     return ops
-
-
-def _highest(kept: Counters | None, found: Counters) -> Counters:
-    a, b, c, d = (max(pair) for pair in zip(kept or found, found, strict=True))
-    return a, b, c, d
 
 
 def _timeout_s(grant: Grant, now_boot_s: float) -> int | None:

@@ -70,6 +70,9 @@ class Kernel(Protocol):
     def observe(self) -> Observed:
         """Read everything back from the kernel."""
 
+    def members(self) -> Mapping[str, Member]:
+        """The members alone, as in ``observe``: for their counters, at a third of its cost."""
+
     def apply(self, ops: Sequence[Op]) -> None:
         """Do the operations in order, in as few messages as possible; stops at the first that the kernel refuses."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from netctl.api.errors import KERNEL, NetctlError
@@ -108,11 +108,13 @@ class FakeKernel:
 
     def observe(self) -> Observed:
         self._call("observe")
-        self._expire()
-        up, down = self.sets[Direction.UP], self.sets[Direction.DOWN]
-        members = {ip: self._join(ip, up.get(ip), down.get(ip)) for ip in {**up, **down}}
+        members = self._members()
         valid = {**self.neighbours, **self.pinned}
         return Observed(members, dict(self.classes), valid, dict(self.pinned), self.standing)
+
+    def members(self) -> Mapping[str, Member]:
+        self._call("members")
+        return self._members()
 
     def apply(self, ops: Sequence[Op]) -> None:
         self._call("apply")
@@ -179,6 +181,11 @@ class FakeKernel:
         for entries in self.sets.values():
             for ip in [ip for ip, e in entries.items() if e.ends_s is not None and e.ends_s <= now]:
                 del entries[ip]
+
+    def _members(self) -> dict[str, Member]:
+        self._expire()
+        up, down = self.sets[Direction.UP], self.sets[Direction.DOWN]
+        return {ip: self._join(ip, up.get(ip), down.get(ip)) for ip in {**up, **down}}
 
     def _join(self, ip: str, up: _Entry | None, down: _Entry | None) -> Member:
         either = up or down

@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ import msgspec
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
 from netctl.api.types import Feature, GatewayConfig
 from netctl.kernel import connections, links, neighbours, probe, rules, sets, shaping, xtables
-from netctl.kernel.base import ClassRates, Observed
+from netctl.kernel.base import ClassRates, Member, Observed
 from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
 from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlink, Refusal, refused
 from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
@@ -224,6 +224,10 @@ class LinuxKernel:
                 pinned=pinned,
                 intact=shaped and self._rest_intact(lan),
             )
+
+    def members(self) -> Mapping[str, Member]:
+        with self._lock, _kernel("read its counters"):
+            return sets.members(self._netfilter, self._sets())
 
     def _classes(self) -> tuple[dict[tuple[Direction, int], ClassRates], bool]:
         classes: dict[tuple[Direction, int], ClassRates] = {}

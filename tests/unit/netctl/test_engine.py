@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 from pathlib import Path
 from typing import Any
 
@@ -214,10 +215,12 @@ def test_what_somebody_else_changed_is_counted_once_and_mended(gateway: Gateway,
     assert (gateway.engine.status().drift, gateway.engine.status().drift_total) == (0, 1)
 
 
-def test_drift_between_two_ticks_is_counted_although_usage_was_read_in_between(gateway: Gateway) -> None:
-    gateway.push(grant(1))
+def test_drift_is_counted_although_usage_was_read_or_somebody_logged_out_before_the_tick(gateway: Gateway) -> None:
+    gateway.push(grant(1), grant(2))
     gateway.kernel.lose(ipv4(1))
     gateway.engine.usage(None)
+    gateway.push(grant(1))
+    gateway.pass_time(5)
     assert gateway.engine.status().drift_total == 1
     assert gateway.members() == {ipv4(1): mac(1)}
 
@@ -267,10 +270,67 @@ def test_a_member_lost_and_found_again_never_counts_backwards(gateway: Gateway) 
 def test_half_a_member_lost_never_counts_backwards(gateway: Gateway, lost: Direction) -> None:
     gateway.push(grant(1))
     gateway.kernel.count(ipv4(1), up_bytes=30, down_bytes=40)
-    gateway.engine.tick()
+    assert gateway.bytes_of(1) == {ipv4(1): (30, 40)}
     gateway.kernel.lose(ipv4(1), lost)
+    assert gateway.bytes_of(1) == {ipv4(1): (30, 40)}
     gateway.pass_time(5)
     assert gateway.bytes_of(1) == {ipv4(1): (30, 40)}
+
+
+def test_what_the_meter_has_read_is_the_least_that_a_member_found_lost_goes_on_from(gateway: Gateway) -> None:
+    gateway.push(grant(1))
+    gateway.kernel.count(ipv4(1), up_bytes=30, down_bytes=40)
+    assert gateway.bytes_of(1) == {ipv4(1): (30, 40)}
+    gateway.kernel.lose(ipv4(1))
+    gateway.pass_time(5)
+    assert gateway.bytes_of(1) == {ipv4(1): (30, 40)}
+
+
+def test_the_meters_sum_is_right_whatever_happens_to_the_daemon(gateway: Gateway) -> None:
+    """The meter's rule (a counter that goes down is counted from 0) over logins, losses, kills and polls at random."""
+    rng = random.Random(7)
+    seen: dict[tuple[int, str], int] = {}
+    total = sent = 0
+
+    def poll() -> None:
+        nonlocal total
+        for c in gateway.engine.usage(None).counters:
+            before = seen.get((c.grant, c.ip), 0)
+            total += c.up_bytes - before if c.up_bytes >= before else c.up_bytes
+            seen[c.grant, c.ip] = c.up_bytes
+
+    online: dict[int, Any] = {}
+    next_id = 1
+    for _ in range(2000):
+        step = rng.choice(("login", "logout", "traffic", "traffic", "traffic", "poll", "half", "kill", "time", "v6"))
+        if step == "login" and len(online) < 6:
+            device = rng.choice([n for n in range(1, 9) if mac(n) not in {g.mac for g in online.values()}])
+            online[next_id] = grant(next_id, mac=mac(device), ipv4=ipv4(device))
+            next_id += 1
+            gateway.push(*online.values())
+        elif step == "logout" and online:
+            del online[rng.choice(list(online))]
+            gateway.push(*online.values())
+        elif step == "traffic" and gateway.members():
+            gateway.kernel.count(rng.choice(sorted(gateway.members())), up_bytes=(amount := rng.randint(1, 1000)))
+            sent += amount
+        elif step == "poll":
+            poll()
+        elif step == "half" and gateway.members():
+            poll()
+            gateway.kernel.lose(rng.choice(sorted(gateway.members())), *rng.choice(((), (Direction.UP,))))
+            gateway.pass_time(5)
+        elif step == "kill":
+            gateway.restart()
+        elif step == "time":
+            gateway.pass_time(rng.random() * 20)
+        elif step == "v6" and online:
+            number = int(rng.choice(list(online.values())).mac.replace(":", ""), 16) & 0xFFFF
+            gateway.kernel.hear(ipv6(number, rng.randint(1, 40)), mac(number))
+            gateway.engine.learn()
+    poll()
+    assert sent > 100_000
+    assert total == sent
 
 
 def test_usage_of_one_grant_does_not_read_the_kernel_at_each_page_view(gateway: Gateway) -> None:
@@ -285,21 +345,13 @@ def test_usage_of_one_grant_does_not_read_the_kernel_at_each_page_view(gateway: 
     assert gateway.engine.usage(1).counters[0].up_bytes == 9
 
 
-def test_the_ledger_is_bounded_and_keeps_the_newest(gateway: Gateway) -> None:
-    gateway.push(grant(1))
-    member = gateway.kernel.observe().members[ipv4(1)]
+def test_the_ledger_is_bounded_and_keeps_the_newest() -> None:
     ledger = Ledger()
     for number in range(MAX_KEPT + 10):
-        ledger.keep(msgspec_replace(member, grant=number), 1000.0)
+        ledger.keep((number, ipv4(1)), (1, 2, 3, 4), 1000.0)
     ledger.prune(set(), 1000.0)
     assert len(ledger.last) == MAX_KEPT
     assert min(key[0] for key in ledger.last) == 10
-
-
-def msgspec_replace(member: Any, **changes: Any) -> Any:
-    import dataclasses
-
-    return dataclasses.replace(member, **changes)
 
 
 # --- restarts ---------------------------------------------------------------------------------------------------------
