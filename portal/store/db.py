@@ -70,8 +70,10 @@ def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
 
 
 def _disk_is_full(path: Path) -> bool:
+    """Is there less than the 32 KiB by which the shared memory file beside a WAL database grows?"""
     with contextlib.suppress(OSError):
-        return os.statvfs(path.parent).f_bavail == 0
+        disk = os.statvfs(path.parent)
+        return disk.f_bavail * disk.f_frsize < 32 * 1024 or disk.f_favail == 0
     return False
 
 
@@ -125,7 +127,7 @@ def sync_directory(directory: Path) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to an existing file, checked: SQLite, Gerbang's, this version, the epoch of its marker.
 
-    Cheap on purpose (header, schema, one row): ``PRAGMA quick_check`` reads the whole file and is the meter's to do.
+    Cheap on purpose (header, schema, one row): reading the whole file is portal.store.check's, for the meter's start.
     """
     connection = connect_any_version(path)
     try:

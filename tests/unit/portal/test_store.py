@@ -205,6 +205,25 @@ def test_damage_is_noted_for_all_and_forgotten_when_mended(
         assert len(sessions.not_ended(connection)) == 199
 
 
+def test_a_row_that_an_index_lost_is_damage(paths: Paths, database: Database, clock: Clock, query: Query) -> None:
+    """Read through that index, its device would not be in the state."""
+    database.close()
+    with sqlite3.connect(paths.database) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        lost = connection.execute("SELECT * FROM sqlite_master WHERE name = 'session_running_mac'").fetchone()
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'session_running_mac'")
+    connection.close()
+    begin(database, clock)
+    database.close()
+    with sqlite3.connect(paths.database) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", lost)
+    connection.close()
+    with pytest.raises(StoreError, match="session_running_mac") as error:
+        check.check(paths.database)
+    assert codes(error) == (db.DATABASE_CORRUPT, True)
+
+
 # --- rows -------------------------------------------------------------------------------------------------------------
 
 
