@@ -57,18 +57,13 @@ class Screen:
 
 
 @contextmanager
-def browser(screen: Screen, trust: Path | None = None) -> Iterator[webdriver.Chrome]:
-    """A fresh browser that runs no page's scripts. It is closed, and its profile removed, at the end.
-
-    ``trust``: accept any certificate (the caller checks the chain by other means).
-    """
+def browser(screen: Screen) -> Iterator[webdriver.Chrome]:
+    """A fresh browser that runs no page's scripts. It is closed, and its profile removed, at the end."""
     with tempfile.TemporaryDirectory(prefix="gerbang-browser-") as profile:
         options = Options()
         options.binary_location = str(CHROMIUM)
         for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={max(screen.width, 500)},{screen.height}"):
             options.add_argument(flag)
-        if trust is not None:
-            options.add_argument("--ignore-certificate-errors")
         options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": SCRIPTS_OFF})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
@@ -129,35 +124,50 @@ def layout(driver: webdriver.Chrome) -> dict[str, Any]:
 
 @dataclass
 class Visit:
-    """Open ``url``, then press the buttons of the pages one after the other; a picture of every page."""
+    """Open ``url``, press what leads to the next page, one after the other, open what stays on the page, go elsewhere.
+
+    ``presses`` and ``opens`` are CSS selectors, ``then`` a URL. A picture of every page.
+    """
 
     url: str
     name: str
     screen: dict[str, Any] = field(default_factory=dict)
     presses: list[str] = field(default_factory=list)
+    opens: str | None = None
+    then: str | None = None
 
     def carry_out(self) -> list[dict[str, Any]]:
         """What was seen: for each page its URL, title, text, picture, requests, complaints and layout."""
         screen = Screen(**self.screen)
-        seen = []
+        seen: list[dict[str, Any]] = []
         with browser(screen) as driver:
-            driver.get(self.url)
-            for step, press in enumerate([None, *self.presses]):
-                if press is not None:
-                    button = driver.find_element(By.CSS_SELECTOR, press)
-                    button.click()
-                    WebDriverWait(driver, 30).until(expected_conditions.staleness_of(button))
+
+            def look() -> None:
                 seen.append(
                     {
                         "url": driver.current_url,
                         "title": driver.title,
                         "text": driver.find_element(By.TAG_NAME, "body").text,
-                        "shot": str(shoot(driver, f"{self.name}-{screen.name}-{step}")),
+                        "shot": str(shoot(driver, f"{self.name}-{screen.name}-{len(seen)}")),
                         "requests": requests_made(driver),
                         "complaints": complaints(driver),
                         "layout": layout(driver),
                     }
                 )
+
+            driver.get(self.url)
+            look()
+            for press in self.presses:
+                button = driver.find_element(By.CSS_SELECTOR, press)
+                button.click()
+                WebDriverWait(driver, 30).until(expected_conditions.staleness_of(button))
+                look()
+            if self.opens:
+                driver.find_element(By.CSS_SELECTOR, self.opens).click()
+                look()
+            if self.then:
+                driver.get(self.then)
+                look()
         return seen
 
 
