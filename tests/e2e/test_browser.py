@@ -86,7 +86,7 @@ def test_english_by_link(portal: str) -> None:
         "/?lang=en",
     ]
     assert "Go online" in pages[1]["text"]
-    assert "You are online" in pages[2]["text"]
+    assert "You are logged in" in pages[2]["text"]
     for page in pages:
         assert_sound(page, PHONE_LIGHT)
 

@@ -179,7 +179,7 @@ class TestLanguages:
         assert 'action="/login?lang=en"' in html
         assert phone.post("/login?lang=en").headers["Location"] == "/status?lang=en"
         html = phone.get("/status?lang=en").text
-        assert "You are online" in html
+        assert "You are logged in" in html
         assert 'action="/logout?lang=en"' in html
         assert 'href="/status?lang=id"' in html
         assert phone.post("/logout?lang=en").headers["Location"] == "/?lang=en"
