@@ -11,12 +11,14 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+# \Z and not $, which a newline at the end would pass: these texts are written into other programs' configurations.
+PRINTABLE = r"^[^\x00-\x1f\x7f]*\Z"
 Interface = Annotated[
     str,
     Meta(
         min_length=1,
         max_length=15,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z",
         extra={"expects": "the name of a network interface, as `ip link` shows it (at most 15 characters)"},
     ),
 ]
@@ -24,7 +26,9 @@ Kbit = Annotated[int, Meta(ge=64, le=100_000_000, extra={"expects": "kbit per se
 Port = Annotated[int, Meta(ge=1024, le=65535, extra={"expects": "a port from 1024 to 65535"})]
 Minutes = Annotated[int, Meta(ge=1, le=525_600, extra={"expects": "minutes, from 1 to 525600 (a year)"})]
 LIMIT = {"limit": True}  # in extra: the file may say "unlimited", which is None
-Path = Annotated[str, Meta(pattern=r"^/[^\x00]+$", extra={"expects": 'the whole path of a file, starting with "/"'})]
+Path = Annotated[
+    str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", extra={"expects": 'the whole path of a file, starting with "/"'})
+]
 
 
 class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +37,7 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     code: Annotated[
         str,
         Meta(
-            pattern=r"^[1-9][0-9]\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}$",
+            pattern=r"^[1-9][0-9]\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}\Z",
             description="The desa's code of the Ministry of Home Affairs (Kemendagri); it names this gateway.",
             examples=["64.03.01.2001"],
             extra={"expects": "a Kemendagri code like 64.03.01.2001 (province.regency.district.desa)"},
@@ -43,6 +47,7 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=80,
+            pattern=PRINTABLE,
             description="The desa's name, as the portal's page shows it.",
             examples=["Desa Muara Kaman Ulu"],
             extra={"expects": "a name of at most 80 characters"},
@@ -62,7 +67,7 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     language: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z]{2,3}(_[A-Z]{2})?$",
+            pattern=r"^[a-z]{2,3}(_[A-Z]{2})?\Z",
             description="Language that pages start in; a catalogue for it must exist.",
             examples=["id"],
             extra={"expects": 'a language code like "id"'},
@@ -145,6 +150,7 @@ class Wifi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=32,
+            pattern=PRINTABLE,
             description="Name of the network that phones see.",
             extra={"expects": "a name of 1 to 32 bytes"},
         ),
@@ -152,7 +158,7 @@ class Wifi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     country: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Z]{2}$",
+            pattern=r"^[A-Z]{2}\Z",
             description="Country whose radio rules hold (ISO 3166).",
             extra={"expects": 'two capital letters, like "ID"'},
         ),
@@ -170,7 +176,7 @@ class Portal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str,
         Meta(
             max_length=253,
-            pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+$",
+            pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+\Z",
             description="Host name of the portal; the gateway's DNS answers it with its own address. With a "
             "certificate: the name in it.",
             extra={"expects": "a host name in small letters with at least one dot, like gerbang.lan"},
@@ -194,7 +200,7 @@ class Portal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     terms_version: Annotated[
         str,
         Meta(
-            pattern=r"^[A-Za-z0-9._-]{1,32}$",
+            pattern=r"^[A-Za-z0-9._-]{1,32}\Z",
             description="Version of the terms of use; stored with each login. Change it when the terms change.",
             extra={"expects": "1 to 32 letters, digits, dots, dashes or underscores"},
         ),
@@ -207,7 +213,7 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     id: Annotated[
         str,
         Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z",
             description="Short name that never changes; the usage log refers to it.",
             examples=["warga"],
             extra={"expects": "1 to 32 small letters, digits, dashes or underscores, starting with a letter or digit"},
@@ -218,6 +224,7 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(
             min_length=1,
             max_length=60,
+            pattern=PRINTABLE,
             description="The plan's name, as people see it.",
             examples=["Warga"],
             extra={"expects": "a name of 1 to 60 characters"},

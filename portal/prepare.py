@@ -26,6 +26,7 @@ from portal.store import setup
 from portal.store.db import StoreError
 
 DNSMASQ_USER = "dnsmasq"
+OURS = {"gerbang.lock", "gerbang.db", "gerbang.db.epoch", "dnsmasq", "leases"}  # by these a directory is known again
 
 
 class StartError(Exception):
@@ -58,11 +59,13 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         tls=config.portal.certificate is not None,
         keep=keep,
         lock=lock(paths),
+        certificate=config.portal.certificate,
         refresh=_refresh(paths) if config.portal.certificate else None,
     )
-    directory(paths.run, 0, account.pw_gid, 0o751)
+    # Others may pass through, as dnsmasq does to its two files, but neither list nor read.
     directory(paths.data, account.pw_uid, account.pw_gid, 0o751)
     directory(paths.leases.parent, dnsmasq_account.pw_uid, dnsmasq_account.pw_gid, 0o750)
+    os.chown(paths.run, 0, account.pw_gid)
     write(paths.site, path.read_text(encoding="utf-8"))
     told = site.gateway_config(config, paths, account.pw_uid, account.pw_gid)
     write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
@@ -83,14 +86,19 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
 
 def environment() -> dict[str, str]:
     """What children get to see of this process's environment, and what makes Python frugal."""
-    wanted = ("PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "NOTIFY_SOCKET", "TMPDIR")
+    wanted = ("LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TMPDIR")
     kept = {name: os.environ[name] for name in wanted if name in os.environ}
-    return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
+    return {**kept, "PATH": search_path(), "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+def search_path() -> str:
+    """Where programs are looked for; `su` without `-` leaves out the directories of the system's own."""
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
 
 def lock(paths: Paths) -> int:
     """A descriptor that holds the run directory for one gateway, and that the exec leaves open."""
-    paths.run.mkdir(parents=True, exist_ok=True)
+    directory(paths.run, 0, 0, 0o751)
     descriptor = os.open(paths.run / "gerbang.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,9 +113,13 @@ def lock(paths: Paths) -> int:
 
 
 def directory(path: Path, uid: int, gid: int, mode: int) -> None:
-    """Others may pass through (dnsmasq does, to its lease file) but neither list nor read."""
+    """Make it, or take over one that is empty or ours. Raises StartError for any other: it may be somebody's home."""
     path.mkdir(parents=True, exist_ok=True)
-    os.chown(path, uid, gid, follow_symlinks=True)
+    names = {entry.name for entry in path.iterdir()} - {"lost+found"}
+    if names and names.isdisjoint(OURS):
+        message = f"The directory {path} holds other things ({', '.join(sorted(names)[:3])})."
+        raise StartError(os.EX_CANTCREAT, message, "Name an empty one, or one that does not exist yet.")
+    os.chown(path, uid, gid)
     path.chmod(mode)
 
 
@@ -141,7 +153,7 @@ def _refresh(paths: Paths) -> tuple[str, ...]:
 
 
 def program(name: str, package: str) -> str:
-    if found := shutil.which(name):
+    if found := shutil.which(name, path=search_path()):
         return found
     raise StartError(os.EX_UNAVAILABLE, f"The program {name} is not installed.", f"Install it: apt install {package}")
 

@@ -34,7 +34,8 @@ HOPELESS: Final = {os.EX_UNAVAILABLE, os.EX_CONFIG}
 class Orders:
     """What the supervisor is told. ``dnsmasq`` and ``setpriv`` are paths of programs; ``lock`` is an open descriptor.
 
-    ``refresh``: the command that writes dnsmasq's configuration again (None: nothing in it depends on time).
+    ``certificate``: the file that guest-tls is started again for when it changes. ``refresh``: the command that writes
+    dnsmasq's configuration again (None: nothing in it depends on time).
     """
 
     run: str
@@ -48,6 +49,7 @@ class Orders:
     tls: bool
     keep: bool
     lock: int
+    certificate: str | None = None
     refresh: tuple[str, ...] | None = None
 
 
@@ -228,6 +230,12 @@ class Supervisor:
         child.start_at_s = time.monotonic() + child.pause_s
         child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
 
+    def renew(self, child: Child, why: str) -> None:
+        """End it, so that it starts again with what is there now."""
+        if child.process is not None:
+            log("gerbang", f"{why}: renewing {child.name}")
+            child.process.send_signal(signal.SIGTERM)
+
     def run_until(self, done: Callable[[], bool], within_s: float | None = None) -> bool:
         """Serve events until ``done`` or, after ``within_s``, not; False then."""
         end = None if within_s is None else time.monotonic() + within_s
@@ -300,13 +308,26 @@ def supervise(orders: Orders, children: Sequence[Program]) -> int:
         for child in supervisor.children[1:]:
             supervisor.start(child)
         log("gerbang", "started")
-    while not over():
-        supervisor.run_until(over, REFRESH_S if orders.refresh else None)
-        if orders.refresh and not over() and refreshed(orders.refresh, configuration) and dnsmasq.process:
-            log("gerbang", "the certificate or the clock changed what DHCP announces; starting dnsmasq again")
-            dnsmasq.process.send_signal(signal.SIGTERM)
+    seen = identity(orders.certificate)
+    while not supervisor.run_until(over, REFRESH_S if orders.refresh else None):
+        if orders.refresh and refreshed(orders.refresh, configuration):
+            supervisor.renew(dnsmasq, "the certificate or the clock changed what DHCP announces")
+        if (found := identity(orders.certificate)) != seen:
+            seen = found
+            for child in supervisor.children:
+                if child.name == "guest-tls":
+                    supervisor.renew(child, "the certificate changed")
     supervisor.stop()
     return finish(supervisor, netctl, orders)
+
+
+def identity(path: str | None) -> tuple[int, int] | None:
+    """Tells one state of a file from another; None without a file."""
+    with contextlib.suppress(OSError):
+        if path is not None:
+            found = Path(path).stat()
+            return found.st_ino, found.st_mtime_ns
+    return None
 
 
 def refreshed(command: Sequence[str], configuration: Path) -> bool:

@@ -78,7 +78,7 @@ def _uplink(config: SiteConfig) -> Iterator[Finding]:
         except ValueError:
             yield Finding("uplink.dns", f'Entry {number}, "{text}", is not an IP address.', 'Like "203.0.113.53".')
             continue
-        if address.is_unspecified or address.is_multicast:
+        if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
             yield Finding(
                 "uplink.dns", f"Entry {number}, {text}, cannot be a resolver.", "Ask the provider for theirs."
             )
@@ -94,7 +94,7 @@ def _uplink(config: SiteConfig) -> Iterator[Finding]:
         usable = parts.scheme == "http" and bool(parts.hostname) and (parts.port or 80) > 0 and url.isascii()
     except ValueError:
         usable = False
-    if not usable or any(char.isspace() for char in url):
+    if not usable or not url.isprintable() or " " in url:
         hint = "It must be plain http, as phones check it: http://connectivitycheck.gstatic.com/generate_204"
         yield Finding("uplink.check_url", f'"{url}" is not an http:// address.', hint)
 

@@ -25,7 +25,7 @@ run.REFRESH_S = 0.5
 programs = [run.Program(name, tuple(argv), grace_s) for name, argv, grace_s in told["programs"]]
 refresh = tuple(told["refresh"]) if told["refresh"] else None
 orders = run.Orders(run=told["run"], data="", site="", user="", dnsmasq="", dnsmasq_user="", dnsmasq_group="",
-                    setpriv="", tls=False, keep=told["keep"], lock=0, refresh=refresh)
+                    setpriv="", tls=False, keep=told["keep"], lock=0, refresh=refresh, certificate=told["certificate"])
 sys.exit(run.supervise(orders, programs))
 """
 NETCTL = """
@@ -57,7 +57,7 @@ class Gateway:
 
     def start(self, programs: dict[str, Sequence[str]], grace_s: float = 2, refresh: object = None) -> None:
         told = {"programs": [(name, argv, grace_s) for name, argv in programs.items()], "run": str(self.folder)}
-        told |= {"keep": True, "refresh": refresh}
+        told |= {"keep": True, "refresh": refresh, "certificate": str(self.folder / "portal.pem")}
         command = ["unshare", "-n", "--", sys.executable, "-c", SCRIPT, json.dumps(told)]
         with self.log_file.open("wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
@@ -202,6 +202,20 @@ def test_dnsmasq_starts_again_when_its_configuration_changed(gateway: Gateway) -
     assert gateway.process.poll() is None
 
 
+def test_https_starts_again_when_its_certificate_changed(gateway: Gateway) -> None:
+    certificate = gateway.folder / "portal.pem"
+    certificate.write_text("old")
+    (gateway.folder / "dnsmasq.conf").write_text("")
+    programs = {"dnsmasq": shell(CHILD), "guest": shell(CHILD), "guest-tls": shell(CHILD)}
+    gateway.start({"netctl": gateway.netctl(), **programs}, refresh=["true"])
+    gateway.wait(lambda: gateway.messages("guest-tls"))
+    time.sleep(0.8)
+    assert gateway.messages("guest-tls") == ["working"], "nothing changed"
+    certificate.write_text("new")
+    gateway.wait(lambda: gateway.messages("guest-tls") == ["working", "closing", "working"])
+    assert gateway.messages("guest") == gateway.messages("dnsmasq") == ["working"]
+
+
 def test_whatever_a_child_writes_becomes_lines(gateway: Gateway) -> None:
     noise = r"printf '\377\000bytes\n\nno end'; head -c 20000 /dev/zero | tr '\0' x; sleep 600"
     gateway.start({"netctl": gateway.netctl(), "guest": shell(noise)})
@@ -212,7 +226,7 @@ def test_whatever_a_child_writes_becomes_lines(gateway: Gateway) -> None:
 
 def test_a_log_that_nobody_reads_any_more_stops_nothing(gateway: Gateway) -> None:
     programs = [("netctl", gateway.netctl(), 2), ("dnsmasq", shell(CHILD), 2)]
-    told = {"programs": programs, "run": str(gateway.folder), "keep": True, "refresh": None}
+    told = {"programs": programs, "run": str(gateway.folder), "keep": True, "refresh": None, "certificate": None}
     reading, writing = os.pipe()
     command = ["unshare", "-n", "--", sys.executable, "-c", SCRIPT, json.dumps(told)]
     gateway.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing)

@@ -110,7 +110,7 @@ def test_a_user_that_is_missing_or_root_is_refused() -> None:
 
 
 def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shutil.which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
     with pytest.raises(prepare.StartError, match=r"dnsmasq is not installed\. Install it: apt install dnsmasq-base"):
         prepare.program("dnsmasq", "dnsmasq-base")
 
@@ -125,6 +125,19 @@ def test_files_for_the_children_are_whole_or_untouched(tmp_path: Path) -> None:
         prepare.write(target, "\ud800")
     assert target.read_text() == "two\n"
     assert [entry.name for entry in tmp_path.iterdir()] == ["dnsmasq.conf"]
+
+
+@pytest.mark.parametrize("which", ["run", "data"])
+def test_a_directory_that_holds_other_things_is_left_alone(tmp_path: Path, which: str) -> None:
+    home = tmp_path / which
+    home.mkdir(mode=0o755)
+    (home / "thesis.odt").write_text("")
+    with pytest.raises(prepare.StartError, match=r"holds other things \(thesis.odt\)"):
+        prepare.directory(home, os.getuid(), os.getgid(), 0o700)
+    assert home.stat().st_mode & 0o777 == 0o755
+    (home / "gerbang.db").write_text("")
+    prepare.directory(home, os.getuid(), os.getgid(), 0o700)
+    assert home.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_second_gateway_on_the_same_directory_is_refused(tmp_path: Path) -> None:
