@@ -19,7 +19,8 @@ from portal.paths import Paths
 SITE = Path("/etc/gerbang/site.toml")
 EXITS = """\b
 Exit status (sysexits): 0 done, 64 wrong use, 69 something needed is missing or
-does not work, 75 busy, 77 not allowed, 78 mistakes in site.toml."""
+does not work, 73 a directory that is not ours, 75 busy, 77 not allowed,
+78 mistakes in site.toml."""
 
 Command = Callable[..., Any]
 
