@@ -26,7 +26,12 @@ class Model:
 
     @classmethod
     def of(cls, found: Observed, as_of_boot_s: float) -> Model:
-        return cls(dict(found.members), dict(found.classes), dict(found.neighbours), dict(found.pinned), as_of_boot_s)
+        # A set that holds no MACs (IPv6 on a kernel without hash:ip,mac) leaves it to the pin to say whose a member is.
+        members = {
+            ip: replace(m, mac=found.pinned[ip]) if m.mac is None and ip in found.pinned else m
+            for ip, m in found.members.items()
+        }
+        return cls(members, dict(found.classes), dict(found.neighbours), dict(found.pinned), as_of_boot_s)
 
     def view(self) -> Observed:
         """The same, as plan() reads it: shared, not copied."""
