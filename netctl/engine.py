@@ -114,6 +114,7 @@ class Engine:
             what = "; ".join(f"{f.name} ({f.detail})" for f in missing)
             raise NetctlError(UNSUPPORTED, f"This kernel lacks {what}.", "Use one that has it; see `netctl doctor`.")
         self._kernel.setup()
+        self._features = self._kernel.probe()  # what only shows when it stands
         self._restore()
         self.tick()
         if self._model is None:
@@ -165,8 +166,8 @@ class Engine:
             return Applied(generation=state.generation, ops=0)
         done = self._reconcile(look=False)
         self._last_apply_ms = (time.perf_counter() - started) * 1e3
-        log.info(
-            "generation %d: %d grants, %d changes in %.1f ms",
+        log.log(
+            logging.INFO if done else logging.DEBUG, "generation %d: %d grants, %d changes in %.1f ms",
             state.generation, len(state.grants), done, self._last_apply_ms,
         )  # fmt: skip
         return Applied(generation=state.generation, ops=done)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netctl.api.errors import BUSY, DENIED, INTERNAL, TIMEOUT, NetctlError
-from netctl.api.protocol import HEADER, body_length, decode_request, pack
+from netctl.api.protocol import HEADER, MAX_BYTES, body_length, decode_request, pack
 from netctl.api.types import (
     Applied,
     Apply,
@@ -42,6 +42,8 @@ log = logging.getLogger("netctl")
 MAX_CONNECTIONS: Final = 128
 REQUEST_S: Final = 5.0  # for the rest of a request after its first byte, and for taking the reply
 READ_BYTES: Final = 262_144
+MAX_BUFFERED: Final = 4 * MAX_BYTES  # of all connections together
+MAX_WAIT_S: Final = 5.0  # so that a watchdog sees the loop turn, however rare the ticks are
 PEERCRED: Final = struct.Struct("iII")
 
 
@@ -70,6 +72,7 @@ class Server:
         self._waiting: set[_Connection] = set()  # a further whole request is in the buffer already
         self._stop_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._lock_fd = -1
+        self._locked = False
         self._stopping = False
         self._listener: socket.socket | None = None
 
@@ -81,6 +84,7 @@ class Server:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
         except BlockingIOError:
             raise _in_use(path) from None
+        self._locked = True
         _remove_stale(path)
 
     def open(self) -> None:
@@ -120,6 +124,8 @@ class Server:
                 os.unlink(self._config.socket_path)  # noqa: PTH108 (a socket's path, as bind takes it)
         self._selector.close()
         os.close(self._stop_fd)
+        if self._locked:
+            os.unlink(self._config.socket_path + ".lock")  # noqa: PTH108
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
 
@@ -145,7 +151,7 @@ class Server:
 
     def _wait_s(self) -> float:
         ends = [c.ends_s for c in self._connections if c.ends_s is not None]
-        wait = self._engine.wake_in_s()
+        wait = min(self._engine.wake_in_s(), MAX_WAIT_S)
         return max(0.0, min(wait, min(ends) - time.monotonic())) if ends else wait
 
     def _accept_all(self, listener: socket.socket) -> None:
@@ -191,6 +197,9 @@ class Server:
         if connection.ends_s is None:
             connection.ends_s = connection.used_s + REQUEST_S
         connection.received += data
+        if sum(len(c.received) + len(c.unsent) for c in self._connections) > MAX_BUFFERED:
+            self._fail_and_close(connection, NetctlError(BUSY, "Too much is being sent at once.", "Try again shortly."))
+            return False
         return self._is_whole(connection)
 
     def _is_whole(self, connection: _Connection) -> bool:
