@@ -71,8 +71,6 @@ def serve(config: SiteConfig, paths: Paths, tls: bool) -> NoReturn:
     prepared = _prepared or prepare(config, paths, tls)
     if tls and prepared.tls is None:
         prepared = prepare(config, paths, tls)
-    if not logging.getLogger().handlers:
-        logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     _allow_descriptors(MAX_CONNECTIONS + 200)
     port = config.portal.tls_port if tls else config.portal.port
     try:

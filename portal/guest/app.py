@@ -74,6 +74,7 @@ class _Portal:
         self._pages = Pages(config, self._ipv4)
         self._elsewhere = _redirect_body(f"http://{self._ipv4}/")
         self._returns = _Returns()
+        self._complaints = _Complaints()
         policy = (
             f"default-src 'none'; style-src '{self._pages.style_hash}'; img-src data:; form-action 'self'; "
             "frame-ancestors 'none'; base-uri 'none'"
@@ -122,7 +123,7 @@ class _Portal:
                 return None
             self._renew(mac, session)
         except GateError as error:
-            log.warning("a device could not be let back in: %s", error)
+            self._complaints.tell("a device could not be let back in", error)
             return None
         path = request.environ.get("RAW_URI") or request.full_path
         return f"http://{host}{path}" if path.startswith("/") else None
@@ -138,11 +139,9 @@ class _Portal:
 
     def status(self) -> flask.Response:
         language = self._language()
-        mac, session = self._who()
-        if mac is None or session is None:
+        session = self._session_here()
+        if session is None:
             return self.redirect(302, "/")
-        if session.ipv4 != self._ipv4_of(session):
-            session = self._renew(mac, session)
         up_bytes, down_bytes = self._gate.bytes_used(session)
         page = self._pages.status(
             language,
@@ -180,7 +179,7 @@ class _Portal:
     def api(self) -> flask.Response:
         secure = flask.request.scheme == "https"
         base_url = f"https://{self._name}" if secure else f"http://{self._ipv4}"
-        _, session = self._who()
+        session = self._session_here()
         if session is None:
             body = captive_state(base_url, captive=True)
         else:
@@ -190,7 +189,7 @@ class _Portal:
     # --- errors -------------------------------------------------------------------------------------------------
 
     def gate_problem(self, error: GateError) -> flask.Response:
-        log.warning("%s %s failed: %s", flask.request.method, flask.request.path, error)
+        self._complaints.tell(f"{flask.request.method} {flask.request.path} failed", error)
         return self._problem(503, error.code)
 
     def mistake(self, error: Exception) -> flask.Response:
@@ -228,6 +227,13 @@ class _Portal:
     def _who(self) -> tuple[str | None, Session | None]:
         mac = self._gate.whois(_remote_ip())
         return mac, None if mac is None else self._gate.session(mac)
+
+    def _session_here(self) -> Session | None:
+        """The running session, in force for the address that the request came from."""
+        mac, session = self._who()
+        if mac is None or session is None or session.ipv4 == self._ipv4_of(session):
+            return session
+        return self._renew(mac, session)
 
     def _renew(self, mac: str, session: Session) -> Session:
         """Have the kernel know the address that the device uses now."""
@@ -285,6 +291,26 @@ class _Returns:
             if len(self._seen) > self.KEPT:
                 self._seen.popitem(last=False)
             return count < self.AT_MOST
+
+
+class _Complaints:
+    """Logs what is wrong with the gate once a minute for each code, and how often it was: phones ask many times a
+    second, and the log is on an SD card."""
+
+    EVERY_S = 60.0
+
+    def __init__(self) -> None:
+        self._told: dict[str, tuple[float, int]] = {}
+        self._lock = threading.Lock()
+
+    def tell(self, what: str, error: GateError) -> None:
+        now_s = time.monotonic()
+        with self._lock:
+            told_s, unsaid = self._told.get(error.code, (-self.EVERY_S, 0))
+            quiet = now_s - told_s < self.EVERY_S
+            self._told[error.code] = (told_s, unsaid + 1) if quiet else (now_s, 0)
+        if not quiet:
+            log.warning("%s: %s%s", what, error, f" ({unsaid} more since the last of these lines)" if unsaid else "")
 
 
 def _remote_ip() -> str:

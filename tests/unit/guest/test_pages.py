@@ -16,6 +16,7 @@ from flask import Flask
 from portal.admission import GateError
 from portal.config import SiteConfig
 from portal.domain.model import Uplink, UplinkState
+from portal.guest import app as app_module
 from portal.guest.app import create_app
 from portal.guest.pages import PROBLEMS
 from tests.unit.guest.conftest import GATEWAY, MAC, PHONE, Phone
@@ -282,6 +283,29 @@ class TestProblems:
         assert response.status_code == 503
         assert "tidak menjawab" in response.text
 
+    def test_the_log_says_it_once_a_minute_with_how_often(
+        self, phone: Phone, gate: FakeGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        now_s = 1000.0
+        monkeypatch.setattr(app_module.time, "monotonic", lambda: now_s)
+        gate.broken = GateError("netctl", "no socket", "Start netctl.")
+        for _ in range(50):
+            phone.get("/")
+            phone.get("/generate_204", "connectivitycheck.gstatic.com")
+        gate.broken = GateError("database", "disk gone")
+        phone.get("/")
+        assert [record.message for record in caplog.records] == [
+            "GET / failed: no socket [netctl] Start netctl.",
+            "GET / failed: disk gone [database]",
+        ]
+        caplog.clear()
+        now_s += 61
+        gate.broken = GateError("netctl", "no socket")
+        phone.get("/status")
+        assert [record.message for record in caplog.records] == [
+            "GET /status failed: no socket [netctl] (99 more since the last of these lines)"
+        ]
+
     def test_a_failed_logout_says_so(self, phone: Phone, gate: FakeGate) -> None:
         phone.post("/login")
         gate.login_broken = GateError("netctl", "no socket")
@@ -316,6 +340,14 @@ class TestCaptiveApi:
         assert (state["captive"], state["seconds-remaining"]) == (False, 1234)
         gate.left_s = None
         assert "seconds-remaining" not in json.loads(phone.get("/api/captive").data)
+
+    def test_a_client_that_came_on_another_address_is_let_in_first(
+        self, phone: Phone, app: Flask, gate: FakeGate
+    ) -> None:
+        phone.post("/login")
+        gate.macs["10.77.3.9"] = MAC
+        assert json.loads(Phone(app, ip="10.77.3.9").get("/api/captive").data)["captive"] is False
+        assert "10.77.3.9" in gate.allowed
 
     def test_each_client_gets_its_own_answer(self, phone: Phone, app: Flask, gate: FakeGate) -> None:
         gate.macs["10.77.0.6"] = "02:00:00:00:00:06"
