@@ -51,11 +51,11 @@ def ids_in_use() -> set[str]:
     return found | {f"{name}.title" for name in ("landing", "status", "info", "problem")}
 
 
-def test_the_source_is_there_and_every_catalogue_has_exactly_its_ids() -> None:
+def test_english_is_complete_and_no_catalogue_has_ids_of_its_own() -> None:
     source = ids("id")
-    assert set(CATALOGUES) >= {"id", "en"}
-    for code in CATALOGUES:
-        assert ids(code).keys() == source.keys(), code
+    assert ids("en").keys() == source.keys()
+    for code in CATALOGUES:  # a third language may leave out what it cannot say
+        assert ids(code).keys() <= source.keys(), code
 
 
 def test_the_catalogue_holds_what_the_pages_say_and_nothing_else() -> None:
