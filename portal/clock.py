@@ -19,8 +19,10 @@ _BUILT_WALL_S = Path(__file__).stat().st_mtime
 _SYNCHRONIZED = Path("/run/systemd/timesync/synchronized")
 _STA_UNSYNC = 0x40  # linux/timex.h
 _TIME_ERROR = 5  # linux/timex.h: clock not synchronized
-_TIMEX_BYTES = 208  # sizeof(struct timex), 64 bit; 128 on 32 bit
-_TIMEX_WORD = 5  # status is the sixth word on either: u32 modes (padded), long offset, freq, maxerror, esterror, int
+_TIMEX_BYTES = 208  # sizeof(struct timex) where long has 64 bit; 128 where it has 32
+_TIMEX_STATUS = (
+    5  # the sixth long on either: unsigned modes (padded), long offset, freq, maxerror, esterror, int status
+)
 
 
 @functools.cache
@@ -47,6 +49,6 @@ def _kernel_is_synchronized() -> bool:
     """adjtimex(2) with modes 0, which only reads and needs no privilege. chrony and ntpd keep this state too."""
     import ctypes  # noqa: PLC0415 - a megabyte that only the callers of this function pay
 
-    timex = (ctypes.c_long * (_TIMEX_BYTES // 8))()
+    timex = (ctypes.c_long * (_TIMEX_BYTES // ctypes.sizeof(ctypes.c_long)))()
     state: int = ctypes.CDLL(None).adjtimex(ctypes.byref(timex))
-    return 0 <= state != _TIME_ERROR and not timex[_TIMEX_WORD] & _STA_UNSYNC
+    return 0 <= state != _TIME_ERROR and not timex[_TIMEX_STATUS] & _STA_UNSYNC

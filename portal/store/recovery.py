@@ -110,7 +110,7 @@ def _carry_over(source: Path, new: sqlite3.Connection) -> bool:
     whole = True
     new.execute("BEGIN")
     try:
-        # Read-only, so that closing it does not write its log into the file that is kept.
+        # Read-only: what is kept is not written to.
         old = sqlite3.connect(source.resolve().as_uri() + "?mode=ro", uri=True, isolation_level=None)
         # Says nothing of the schema here: it lets SQLite read a file that is shorter than its header says.
         old.execute("PRAGMA writable_schema = ON")

@@ -181,6 +181,23 @@ def test_time_over_ends_and_counts_the_last_bytes(
     assert query("SELECT end_reason, up_bytes FROM session") == [("time", 100)]
 
 
+def test_bytes_until_the_kernel_closes_are_counted(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the poll that decided and the push that closed, a download goes on; then power may go at any time."""
+    meter.tick(VIEW)
+    clock.forward(480 * 60)
+    apply = netctl.apply
+
+    def busy_until_closed(state: Any) -> Any:
+        netctl.send(session.id, 5, 50)
+        return apply(state)
+
+    monkeypatch.setattr(netctl, "apply", busy_until_closed)
+    meter.tick(VIEW)
+    assert total(query) == (5, 50)
+
+
 def test_idle_ends_and_upload_keeps_alive(
     meter: Meter, session: Session, gate: Gate, netctl: Netctl, clock: Clock, query: Query
 ) -> None:
@@ -281,6 +298,25 @@ def test_a_broken_database_cuts_nobody_off_and_its_bytes_are_kept(
     ticks(meter, clock, 100)
     assert total(query) == (100, 1000)
     assert netctl.online() == [MAC]
+
+
+def test_a_backup_that_was_put_back_catches_up(
+    meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query, paths: Paths
+) -> None:
+    """The file is older than what the meter remembers to have written: the disk decides what is missing."""
+    netctl.send(session.id, 100, 1000)
+    ticks(meter, clock, 35)
+    query("PRAGMA wal_checkpoint(TRUNCATE)")
+    backup = paths.database.read_bytes()
+    netctl.send(session.id, 20, 200)
+    ticks(meter, clock, 35)
+    assert total(query) == (120, 1200)
+    for file in (paths.database, *paths.data.glob("gerbang.db-*")):
+        file.unlink()
+    ticks(meter, clock, 10)
+    paths.database.write_bytes(backup)
+    ticks(meter, clock, 100)
+    assert total(query) == (120, 1200)
 
 
 def test_nothing_is_pushed_before_the_file_was_found_whole(
