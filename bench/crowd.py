@@ -25,6 +25,13 @@ NUD_PERMANENT = 0x80
 
 
 @contextmanager
+def on_disk() -> Iterator[Path]:
+    """A directory on a disk, not in memory: a session counts once it is fsynced, and that has its price."""
+    with tempfile.TemporaryDirectory(prefix="gerbang-bench-", dir="/var/tmp") as directory:
+        yield Path(directory)
+
+
+@contextmanager
 def crowd(count: int, *, gateway: str = "gerbang", **options: Any) -> Iterator[Village]:
     """A village whose phones have joined: leased, with the router's MAC known, as it is minutes after joining.
 
@@ -33,11 +40,7 @@ def crowd(count: int, *, gateway: str = "gerbang", **options: Any) -> Iterator[V
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 1024 + count * (SOCKETS_A_VISIT + 4))), hard))
-    with (
-        # On a disk, not in memory: a session counts once it is fsynced, and that has its price.
-        tempfile.TemporaryDirectory(prefix="gerbang-bench-", dir="/var/tmp") as data,
-        Village(phones=count, gateway=gateway, data_dir=Path(data), **options) as village,
-    ):
+    with on_disk() as data, Village(phones=count, gateway=gateway, **{"data_dir": data, **options}) as village:
         village.dhcp_all()
         router = village.gateway.url.removeprefix("http://").rstrip("/")
         village.phones[0].is_online()  # asks its router for the way, whatever the answer

@@ -15,9 +15,10 @@ import struct
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from bench.crowd import crowd, go, online
+from bench.crowd import crowd, go, on_disk, online
 from bench.result import Reach, Result
 from netctl.api.errors import NetctlError
 from portal import clock
@@ -171,16 +172,18 @@ RESTORE_ROUNDS = 3
 
 def restore() -> Iterator[Result]:
     """1000 running sessions of an earlier boot in the database: from starting the gateway to all in the kernel."""
-    with crowd(1) as village:
+    with on_disk() as data, crowd(1, data_dir=data) as village:
         gateway: Any = village.gateway
         (visit,) = go(village.phones, online)
         if visit.error:
             raise RuntimeError(visit.error)
         gateway.stop()
-        _fill(gateway, RESTORED - 1)
+        database = data / "gerbang.db"
+        _fill(database, RESTORED - 1, village.phones[0].address)
         samples = []
         for _ in range(RESTORE_ROUNDS):
-            _forget_this_boot(gateway)
+            shutil.rmtree(gateway.run_dir, ignore_errors=True)  # /run is empty after a power cut
+            _forget_this_boot(database)
             start = time.monotonic()
             gateway.start(wait=False)
             _wait_members(gateway, RESTORED, timeout_s=60)
@@ -198,17 +201,19 @@ def restore() -> Iterator[Result]:
     )
 
 
-def _fill(gateway: Any, count: int) -> None:
-    """Sessions of devices that are not there, by the portal's own code."""
+def _fill(path: Path, count: int, taken: str) -> None:
+    """Sessions of devices that are not there, by the portal's own code, at addresses other than ``taken``."""
     now = clock.now()
-    database = Database(gateway.data / "gerbang.db")
+    free = (f"10.77.{8 + (number >> 8)}.{number & 255}" for number in range(count + 1))
+    addresses = [address for address in free if address != taken][:count]
+    database = Database(path)
     with database.write() as db:
-        for number in range(count):
+        for number, address in enumerate(addresses):
             mac = f"06:{secrets.token_hex(1)}:00:00:{number >> 8:02x}:{number & 255:02x}"
             sessions.begin(
                 db,
                 mac=mac,
-                ipv4=f"10.77.{8 + (number >> 8)}.{number & 255}",
+                ipv4=address,
                 plan="warga",
                 method="terms",
                 terms_version="1",
@@ -218,10 +223,9 @@ def _fill(gateway: Any, count: int) -> None:
     database.close()
 
 
-def _forget_this_boot(gateway: Any) -> None:
-    """What a power cut does: /run is empty, and the database is of a boot that is over."""
-    shutil.rmtree(gateway.run_dir, ignore_errors=True)
-    with sqlite3.connect(gateway.data / "gerbang.db") as database:
+def _forget_this_boot(path: Path) -> None:
+    """After a power cut, the database is of a boot that is over."""
+    with sqlite3.connect(path) as database:
         database.execute("UPDATE meta SET boot_id = 'an earlier boot'")
         database.execute("UPDATE session SET boot_id = 'an earlier boot' WHERE ended_wall_s IS NULL")
     database.close()

@@ -154,7 +154,7 @@ def _memory(village: Village, sessions: int) -> Result:
     }
     each = ", ".join(f"{size:.1f}" for size in sizes.values())
     return Result(
-        f"memory_pss_{sessions}_sessions_mib",
+        f"memory_pss_{sessions}_sessions_mb",
         sum(sizes.values()) * 1024 * 1024 / 1_000_000,
         "MB",
         Reach(at_most=160),
