@@ -245,7 +245,7 @@ class Gate:
                 sessions.next_generation(db)
             state = sync.snapshot(db, self._plans, now)
         self._lan_is_settled = True
-        sync.push(self._netctl, state)
+        sync.bring_into_force(self._writer, self._netctl, state, self._plans, self._read_clock)
 
     def _do(self, db: sqlite3.Connection, job: _Job, now: Now) -> bool:
         """Carry out one wish in the transaction; whether it changed who is let in."""

@@ -168,7 +168,9 @@ class Meter:
 
     def _end_and_push(self, idle_too: bool) -> None:
         state, ended = self._end_what_is_over(idle_too)
-        pushed = self._attempt("push", lambda: sync.push(self._netctl, state))
+        pushed = self._attempt(
+            "push", lambda: sync.bring_into_force(self._database, self._netctl, state, self._plans, self._read_clock)
+        )
         if ended and pushed:
             self._attempt("usage", self._poll)  # the last bytes before the kernel closed
         if ended:

@@ -5,6 +5,7 @@ Whoever pushes has committed before: a push that fails loses nothing, since the 
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ from portal.config import Plan
 from portal.domain import policy
 from portal.domain.model import Now
 from portal.store import sessions
+from portal.store.db import Database
+
+log = logging.getLogger("gerbang.sync")
 
 RETRY_AFTER_S = 0.4  # netctl's restart takes less
 
@@ -41,6 +45,25 @@ def snapshot(db: sqlite3.Connection, plans: Sequence[Plan], now: Now) -> Desired
     """
     epoch, generation = sessions.state_name(db)
     return policy.desired_state(sessions.running(db), plans, now, epoch, generation)
+
+
+def bring_into_force(
+    database: Database, netctl: Netctl, state: DesiredState, plans: Sequence[Plan], read_clock: Callable[[], Now]
+) -> None:
+    """Returns when the kernel is like ``state``, or like a newer one of this database. Raises NetctlError, StoreError.
+
+    Everything that is pushed was committed before. So a netctl that holds a newer state than the database has ever had
+    shows that the database went back in time (a backup was put in its place), and would be deaf to it for long.
+    """
+    applied = push(netctl, state)
+    if applied.generation <= state.generation:
+        return
+    with database.write() as db:
+        if not sessions.pass_generation(db, state.epoch, applied.generation):
+            return
+        state = snapshot(db, plans, read_clock())
+    log.warning("netctl holds a newer state than the database ever had; the database decides from here on.")
+    push(netctl, state)
 
 
 def push(netctl: Netctl, state: DesiredState, wait: Callable[[float], object] = time.sleep) -> Applied:

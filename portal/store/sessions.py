@@ -164,6 +164,17 @@ def next_generation(db: sqlite3.Connection) -> None:
     db.execute("UPDATE meta SET generation = generation + 1")
 
 
+def pass_generation(db: sqlite3.Connection, epoch: str, generation: int) -> bool:
+    """Go beyond ``generation`` if this database has not come so far, and beyond the ids that it gave out then."""
+    behind = db.execute(
+        "UPDATE meta SET generation = :held + 1 WHERE epoch = :epoch AND generation < :held",
+        {"held": generation, "epoch": epoch},
+    )
+    if behind.rowcount == 1:
+        db.execute("UPDATE sqlite_sequence SET seq = seq + 65536 WHERE name = 'session'")
+    return behind.rowcount == 1
+
+
 def note_time(db: sqlite3.Connection, now: Now) -> int:
     """Every writer's first statement: how far this boot came. In a new boot, sessions go on with what they had left.
 

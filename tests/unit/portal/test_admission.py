@@ -51,7 +51,13 @@ def test_the_row_is_on_the_disk_before_the_kernel_hears_of_it(
     gate: Gate, netctl: Netctl, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[Any] = []
-    monkeypatch.setattr(netctl, "apply", lambda state: rows.append(query("SELECT mac, ended_wall_s FROM session")))
+    apply = netctl.apply
+
+    def look_and_apply(state: Any) -> Any:
+        rows.append(query("SELECT mac, ended_wall_s FROM session"))
+        return apply(state)
+
+    monkeypatch.setattr(netctl, "apply", look_and_apply)
     session = gate.login(MAC, IP, PLAN, "1")
     gate.logout(session)
     assert rows[0] == [(MAC, None)]
@@ -331,6 +337,20 @@ def replace_lan(address: str) -> Any:
     import msgspec
 
     return msgspec.structs.replace(CONFIG, lan=msgspec.structs.replace(CONFIG.lan, address=address))
+
+
+def test_a_backup_that_was_put_back_does_not_deafen_netctl(gate: Gate, netctl: Netctl, query: Query) -> None:
+    """netctl holds generations that the older file never had, and ids that it would give out again."""
+    for number in range(2, 6):
+        last = gate.login(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number}", PLAN, "1")
+    query("DELETE FROM session WHERE id > (SELECT min(id) FROM session)")
+    query("UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM session)")
+    query("UPDATE meta SET generation = 1")
+    session = gate.login(MAC, IP, PLAN, "1")
+    assert netctl.online() == ["02:00:00:00:00:02", MAC]
+    assert gate.login("02:00:00:00:00:77", "10.77.0.77", PLAN, "1").id > last.id
+    assert gate.session(MAC) is not None
+    assert session.id in {grant.id for grant in netctl.state.grants}  # type: ignore[union-attr]
 
 
 def test_a_closed_gate_says_so_and_leaves_no_thread(paths: Paths, netctl: Netctl, clock: Clock) -> None:
