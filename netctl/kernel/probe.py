@@ -93,7 +93,7 @@ def _shaping(netlink: Netlink) -> list[Feature]:
             name=FQ_CODEL,
             present=fq_codel,
             required=False,
-            detail="without it a user's connections share one queue of 60 ms",
+            detail="without it all connections of a user share one short queue",
         ),
         Feature(name="qdisc bfifo", present=bfifo, required=not fq_codel, detail="takes the place of fq_codel"),
     ]

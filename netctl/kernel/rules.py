@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ctypes.util
 import fcntl
 import os
 import sys
@@ -25,6 +26,12 @@ from msgspec import Struct
 
 from netctl.kernel.ruleset import BUILT_IN, PREFIX, TABLES, VERDICTS, Rule
 
+SONAMES: Final = {
+    "c": "libc.so.6",
+    "ip4tc": "libip4tc.so.2",
+    "ip6tc": "libip6tc.so.2",
+    "xtables": "libxtables.so.12",
+}
 LOCK: Final = "/run/xtables.lock"  # iptables(8), --wait
 LOCK_WAIT_S: Final = 10.0
 
@@ -64,9 +71,18 @@ def _say(report: Report) -> int:
 
 
 def _import_iptc() -> Any:
-    # Half of the 0.4 s of the import are setuptools' distutils and a run of ldconfig; neither is needed.
-    if sys.version_info < (3, 12):
-        os.environ.setdefault("SETUPTOOLS_USE_DISTUTILS", "stdlib")
+    """Import python-iptables without what makes it slow, 0.05 s instead of 0.3.
+
+    That is setuptools' distutils (it has another way), and a dozen runs of ldconfig and gcc to find four libraries
+    whose names are known and one that lies beside it.
+    """
+    sys.modules["distutils"] = None  # type: ignore[assignment] - import then raises ModuleNotFoundError
+    search = ctypes.util.find_library
+
+    def find(name: str) -> str | None:
+        return None if "xtwrapper" in name else _loadable(SONAMES.get(name)) or search(name)
+
+    ctypes.util.find_library = find
     if "XTABLES_LIBDIR" not in os.environ:
         found = sorted(Path("/usr/lib").glob("*/xtables"))
         if found:
@@ -78,6 +94,13 @@ def _import_iptc() -> Any:
     for table in (iptc.Table, iptc.Table6):
         table.existing_table_names.update({"raw": False, "security": False})
     return iptc
+
+
+def _loadable(soname: str | None) -> str | None:
+    try:
+        return ctypes.CDLL(soname)._name if soname else None
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager
