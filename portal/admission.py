@@ -230,9 +230,13 @@ class Gate:
             except Exception as error:  # the thread must go on for those who come next
                 log.exception("a commit failed")
                 _fail(jobs, GateError("database", f"The gate failed: {error!r}.", "This is a mistake in the program."))
+            leaving = [job for job in jobs if isinstance(job.wish, _Logout) and job.error is None]
             for job in jobs:
+                if job not in leaving:
+                    job.done.set()
+            self._account_ended(leaving)  # those who come need not wait for this second commit
+            for job in leaving:
                 job.done.set()
-            self._account_ended(jobs)  # after the answer: nobody has to wait for the second commit
 
     def _commit_and_push(self, jobs: list[_Job]) -> None:
         with self._writer.write() as db:
@@ -280,19 +284,19 @@ class Gate:
         job.session = session
         return changed
 
-    def _account_ended(self, jobs: list[_Job]) -> None:
+    def _account_ended(self, leaving: list[_Job]) -> None:
         """Count the last bytes of those who left. What fails here is the meter's: it reads the same counters."""
         seen: dict[CounterKey, Reading] = {}
-        for job in jobs:
-            if isinstance(job.wish, _Logout) and job.error is None:
-                seen |= self._counters_of(job.wish.session.id)
-        if not seen:
-            return
         try:
-            with self._writer.write() as db:
-                counters.account(db, seen)
+            for job in leaving:
+                seen |= self._counters_of(job.session.id)
+            if seen:
+                with self._writer.write() as db:
+                    counters.account(db, seen)
         except StoreError as error:
             log.warning("The last bytes of a session were not counted yet: %s", error)
+        except Exception:  # the thread must go on, and the callers be answered
+            log.exception("the last bytes of a session were not counted")
 
 
 def _fail(jobs: list[_Job], error: GateError) -> None:
