@@ -106,6 +106,14 @@ def test_a_login_with_many_online_reads_nothing_back_and_sets_only_its_own(gatew
     assert len(gateway.kernel.done) == 4
 
 
+def test_everybodys_share_changes_with_the_push_that_crosses_a_power_of_two(gateway: Gateway) -> None:
+    users = [grant(n, guaranteed_kbit=4000) for n in range(1, 6)]
+    for online in (4, 5, 4):
+        gateway.push(*users[:online])
+        rates = {r.guaranteed_kbit for (d, _), r in gateway.kernel.classes.items() if d is Direction.DOWN}
+        assert rates == {20_000 * 4 // 5 // (4 if online == 4 else 8)}
+
+
 def test_plan_says_what_apply_then_does_and_does_nothing_itself(gateway: Gateway) -> None:
     gateway.push(grant(1))
     gateway.kernel.done.clear()

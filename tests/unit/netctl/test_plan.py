@@ -87,9 +87,10 @@ def kernels(draw: st.DrawFn) -> FakeKernel:
         kernel.lose(ip, *draw(st.sampled_from(((), (Direction.UP,), (Direction.DOWN,)))))
     for key in draw(st.lists(st.sampled_from(sorted(kernel.classes, key=str)), unique=True)) if kernel.classes else ():
         del kernel.classes[key]
-    stray = draw(st.lists(st.tuples(numbers, st.integers(0x8, 0x20), st.integers(1, 400)), max_size=3))
-    for number, minor, grant_id in stray:
-        kernel.apply([SetMember(ipv4(number), mac(number + 50), minor, grant_id, None)])
+    stray = draw(st.lists(st.tuples(numbers, numbers, st.integers(0x8, 0x14), st.integers(1, 400)), max_size=4))
+    for number, device, minor, grant_id in stray:
+        ip = draw(st.sampled_from((ipv4(number), ipv6(device, number))))
+        kernel.apply([SetMember(ip, mac(device), minor, grant_id, None)])
     return kernel
 
 
@@ -326,7 +327,7 @@ def test_a_grant_past_its_deadline_is_not_admitted() -> None:
 def test_only_ipv6_addresses_of_the_lan_are_learned(address: str) -> None:
     kernel = a_kernel()
     kernel.hear(address, mac(1))
-    run(state(grant(1)), kernel)
+    run(state(grant(1)), kernel, lan_prefixes=(*PREFIXES, "fe80::/64", "ff02::/64"))
     assert list(kernel.observe().members) == [ipv4(1)]
 
 
@@ -338,6 +339,33 @@ def test_an_ipv6_member_stays_when_its_neighbour_entry_is_gone_and_leaves_with_i
     assert run(state(grant(1)), kernel) == [f"set neighbour {ipv6(1)} {mac(1)}"]
     gone = lines(state(grant(1)), kernel, lan_prefixes=("10.77.0.0/20", "fd00:88::/64"))
     assert gone == [f"del member {ipv6(1)} {mac(1)}", f"del neighbour {ipv6(1)}"]
+
+
+def test_half_an_ipv6_member_without_mac_and_neighbour_is_known_by_its_grant() -> None:
+    kernel = a_kernel()
+    kernel.hear(ipv6(1), mac(1))
+    run(state(grant(1)), kernel)
+    kernel.lose(ipv6(1), Direction.UP)
+    kernel.pinned.pop(ipv6(1))
+    run(state(grant(1)), kernel)
+    member = kernel.observe().members[ipv6(1)]
+    assert (member.mac, member.complete) == (mac(1), True)
+
+
+def test_members_of_one_device_end_in_one_class() -> None:
+    kernel = a_kernel()
+    run(state(grant(1)), kernel)
+    kernel.apply([SetMember(ipv6(1), mac(1), 0x77, 1, None)])
+    assert f"set member {ipv6(1)} {mac(1)} class 0x10 grant 1 no timeout" in run(state(grant(1)), kernel)
+    assert {m.minor for m in kernel.observe().members.values()} == {0x10}
+
+
+def test_devices_that_share_a_class_are_parted() -> None:
+    kernel = a_kernel()
+    run(state(grant(1), grant(2)), kernel)
+    kernel.apply([SetMember(ipv4(2), mac(2), 0x10, 2, None)])
+    run(state(grant(1), grant(2)), kernel)
+    assert sorted(m.minor for m in kernel.observe().members.values()) == [0x10, 0x11]
 
 
 def test_nobody_takes_over_an_address_that_another_device_holds() -> None:
