@@ -42,8 +42,8 @@ def crowd(count: int, *, gateway: str = "gerbang", **options: Any) -> Iterator[V
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 1024 + count * (SOCKETS_A_VISIT + 4))), hard))
     with on_disk() as data, Village(phones=count, gateway=gateway, **{"data_dir": data, **options}) as village:
-        # dnsmasq picks an address by a hash of the MAC, which neighbours in the village's row of MACs share at times; of
-        # two that ask at the same moment one would be refused, and udhcpc then waits 3 s.
+        # dnsmasq picks an address by a hash of the MAC, which neighbours in the village's row of MACs share at times:
+        # of two that ask at the same moment one would be refused, and udhcpc then waits 3 s.
         village.dhcp_all(random.Random(0).sample(village.phones, count))
         router = village.gateway.url.removeprefix("http://").rstrip("/")
         village.phones[0].is_online()  # asks its router for the way, whatever the answer
