@@ -184,6 +184,8 @@ class Supervisor:
         self._selector.register(child.exit_fd, selectors.EVENT_READ, lambda: self._ended(child))
 
     def _read(self, child: Child) -> None:
+        if child.output < 0:
+            return  # its end came first in the same round of events, and has read everything
         with contextlib.suppress(BlockingIOError):
             data = os.read(child.output, 65536)
             for line in child.lines(data or b"\n"):
