@@ -46,7 +46,7 @@ def _tap(gateway: GerbangGateway, phone: Phone) -> Response:
 def _doctor(gateway: GerbangGateway) -> tuple[int, list[dict[str, str]]]:
     places = ["--run-dir", str(RUN), "--data-dir", str(DATA), "--json"]
     done = gateway.box.run(gateway.command("doctor", *places))
-    return done.returncode, [f for f in json.loads(done.stdout)["findings"] if f["level"] != "ok"]
+    return done.returncode, [f for f in json.loads(done.stdout) if f["level"] != "ok"]
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def test_a_full_disk(box: GerbangGateway, new: NewPhone) -> None:
         assert user.is_online(), "who is online stays online"
         assert user.http(f"{box.url}status").status == 200, "and sees its page"
         code, findings = _doctor(box)
-        assert code == 1
+        assert code != 0
         assert [f for f in findings if f["name"] == "disk" and f["level"] == "fail" and f["fix"]], findings
         killed = box.kill("guest")
         box.wait_restarted("guest", killed)
@@ -102,15 +102,17 @@ def _restart_portal(gateway: GerbangGateway, meanwhile: Callable[[], None] | Non
 
 
 def test_a_read_only_database(box: GerbangGateway, new: NewPhone) -> None:
+    """As when a dying SD card makes the kernel mount it read-only."""
     user, late = new(), new()
     user.login()
-    files = [box.data, *(path for path in box.data.iterdir() if path.name.startswith("gerbang.db"))]
-    owners = {path: path.stat() for path in files}
+
+    def mount(*words: str) -> None:
+        done = box.box.run(list(words))
+        assert done.returncode == 0, done.stderr
 
     def freeze() -> None:
-        for path in files:
-            os.chown(path, 0, 0)
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        mount("mount", "--bind", str(DATA), str(DATA))
+        mount("mount", "-o", "remount,bind,ro", str(DATA))
 
     _restart_portal(box, freeze)
     answer = _tap(box, late)
@@ -119,12 +121,11 @@ def test_a_read_only_database(box: GerbangGateway, new: NewPhone) -> None:
     assert not late.is_online()
     assert user.is_online()
     code, findings = _doctor(box)
-    assert code == 1
-    assert [f for f in findings if f["name"] == "database" and f["fix"]], findings
-    for path, was in owners.items():
-        os.chown(path, was.st_uid, was.st_gid)
-        path.chmod(was.st_mode & 0o7777)
-    assert _tap(box, late).status == 303, "made writable again, it goes on by itself"
+    assert code != 0
+    assert [f for f in findings if "read-only" in f["message"] and f["level"] == "fail" and f["fix"]], findings
+    mount("umount", "--lazy", str(DATA))
+    _restart_portal(box)
+    assert _tap(box, late).status == 303
     assert late.is_online() and user.is_online()
 
 
@@ -158,11 +159,11 @@ def test_a_corrupt_database(box: GerbangGateway, new: NewPhone, how: str) -> Non
     assert not late.is_online()
     assert user.is_online(), "who is online stays online"
     code, findings = _doctor(box)
-    assert code == 1
+    assert code != 0
     assert [f for f in findings if f["name"] == "database" and f["level"] == "fail" and "recover" in f["fix"]], findings
 
     # The whole gateway stopped and started again: no empty database, and the broken file is where it was.
-    assert box.stop() == 0 or True
+    box.stop()
     box.start(wait=False)
     answer = _until_answered(box, late)
     assert answer is None or answer.status == 503

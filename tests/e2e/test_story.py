@@ -36,12 +36,13 @@ def test_the_demo_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch, capsys
         raise story.StepFailed("the moon is not made of cheese")
 
     monkeypatch.setattr(
-        story, "STEPS", [story.STEPS[0], story.Step("moon", broken), story.Step("after", lambda _: "no")]
+        story, "STEPS", [story.STEPS[0], story.Step("moon", broken), story.Step("unreached", lambda _: "no")]
     )
     assert demo.main(["--once"]) == 1
     said = capsys.readouterr()
     assert "the moon is not made of cheese" in said.err
-    assert "FAILED" in said.out and "after" not in said.out.split("FAILED")[1].splitlines()[0]
+    assert "moon      FAILED" in said.out
+    assert "unreached" not in said.out, "the story ends there"
 
 
 def _is_online(probe: dict[str, Any], phone: Phone, family: int) -> bool:

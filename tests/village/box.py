@@ -159,6 +159,20 @@ def signal_process(process: Process, number: signal.Signals) -> None:
         return
 
 
+def wait_gone(process: Process, timeout_s: float = 5) -> None:
+    """Wait until a process has ended, its files and sockets closed; TimeoutError if it does not."""
+    end_s = time.monotonic() + timeout_s
+    while time.monotonic() < end_s:
+        try:
+            state = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return
+        if state in "ZX":
+            return
+        time.sleep(0.005)
+    raise TimeoutError(f"{process.command} goes on")
+
+
 def require_tools(*names: str) -> None:
     """RuntimeError naming what is not installed."""
     missing = [name for name in names if shutil.which(name) is None]

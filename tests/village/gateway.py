@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.village import internet, links
-from tests.village.box import DATA, Box, Process, signal_process
+from tests.village.box import DATA, Box, Process, signal_process, wait_gone
 from tests.village.netns import Namespace
 
 if TYPE_CHECKING:
@@ -171,18 +171,23 @@ class GerbangGateway(Gateway):
         raise LookupError(f"no {name} runs in the gateway ({running} does)")
 
     def kill(self, name: str) -> Process:
-        """kill -9 of one program, all its workers included; returns the oldest of those killed."""
+        """kill -9 of one program, all its workers included; when all are gone, returns the oldest of them."""
         killed = [process for process in self.processes() if name_of(process) == name]
         if not killed:
             raise LookupError(f"no {name} runs in the gateway")
         for process in killed:
             signal_process(process, signal.SIGKILL)
+        for process in killed:
+            wait_gone(process)
         return killed[0]
 
     def crash(self) -> None:
-        """kill -9 of the supervisor and of all that it started: nothing gets to clean up."""
-        for process in sorted(self.processes(), key=lambda process: name_of(process) != "run"):
-            signal_process(process, signal.SIGKILL)
+        """kill -9 of the supervisor and of all that it started: nothing gets to clean up. Returns when all are gone."""
+        while running := sorted(self.processes(), key=lambda process: name_of(process) != "run"):
+            for process in running:
+                signal_process(process, signal.SIGKILL)
+            for process in running:
+                wait_gone(process)
         assert self._main is not None
         self._main.wait(timeout=5)
         self.ns.reap(self._main)

@@ -198,7 +198,7 @@ class Tap:
     def __init__(self, phone: Phone) -> None:
         assert phone.lease is not None
         self._local = [ipaddress.ip_network(f"{phone.lease.address}/{phone.lease.prefix_length}", strict=False)]
-        self._local += [ipaddress.ip_network("fe80::/10"), ipaddress.ip_network("ff00::/8")]
+        self._local += [ipaddress.ip_network(net) for net in ("::/128", "fe80::/10", "fc00::/7", "ff00::/8")]
         self._local += [ipaddress.ip_network("224.0.0.0/3"), ipaddress.ip_network("0.0.0.0/8")]
         self._local += [ipaddress.ip_network(f"{address}/64", strict=False) for address in phone.ipv6_addresses()]
         self._outside: dict[bytes, bool] = {}
@@ -226,6 +226,8 @@ class Tap:
                 if self._stop.is_set():
                     return
                 continue
+            except OSError:  # the interface is gone: the phone was closed with the tap still open
+                return
             outgoing = kind == PACKET_OUTGOING
             if protocol == 0x0800:
                 peer = bytes(head[16:20] if outgoing else head[12:16])

@@ -274,6 +274,18 @@ class Phone:
         except (OSError, LookupError):
             return False
 
+    def wait_online(self, *, family: int = 4, timeout_s: float = 5) -> float:
+        """Seconds until ``is_online``, trying as a phone does; TimeoutError if it never is.
+
+        The first packet of an IPv6 address that nobody has heard of yet makes it known, and is not let through itself.
+        """
+        started_s = time.monotonic()
+        while not self.is_online(family=family):
+            if time.monotonic() - started_s > timeout_s:
+                raise TimeoutError(f"phone {self.number} is not online over IPv{family} after {timeout_s} s")
+            time.sleep(0.05)
+        return time.monotonic() - started_s
+
     # --- packets of its own making ----------------------------------------------------------------------------------
 
     def send_frame(
