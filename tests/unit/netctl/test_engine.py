@@ -90,6 +90,26 @@ def test_the_same_push_again_asks_nothing_of_the_kernel(gateway: Gateway) -> Non
     assert len(gateway.kernel.calls) == calls
 
 
+def test_timeouts_written_between_two_ticks_are_not_written_again(gateway: Gateway) -> None:
+    gateway.pass_time(4.9)
+    first = grant(1, deadline_boot_s=1100.0, guaranteed_kbit=8)
+    gateway.push(first)
+    gateway.kernel.done.clear()
+    gateway.push(first, grant(2, guaranteed_kbit=8))
+    gateway.push(first, grant(2, guaranteed_kbit=8), grant(3, guaranteed_kbit=8))
+    assert {op.ip for op in gateway.kernel.done if isinstance(op, SetMember)} == {ipv4(2), ipv4(3)}
+
+
+def test_devices_that_log_in_one_after_the_other_have_a_class_each(gateway: Gateway) -> None:
+    users = [grant(n) for n in range(1, 8)]
+    for online in range(1, 8):
+        gateway.push(*users[:online])
+    gateway.push(*users[3:])
+    gateway.push(*users[3:], users[0])
+    members = gateway.kernel.observe().members.values()
+    assert len({m.minor for m in members}) == len(members) == 5
+
+
 def test_another_epoch_counts_its_own_generations(gateway: Gateway) -> None:
     gateway.engine.apply(state(grant(1), generation=900))
     assert gateway.engine.apply(state(grant(2), generation=1, epoch="restored-database")).generation == 1
@@ -362,6 +382,29 @@ def test_the_ledger_is_bounded_and_keeps_the_newest() -> None:
     assert min(key[0] for key in ledger.last) == 10
 
 
+def test_what_was_kept_anew_is_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netctl.ledger.MAX_KEPT", 1)
+    ledger = Ledger()
+    for number in (1, 2, 1):
+        ledger.keep((number, ipv4(1)), (1, 2, 3, 4), 1000.0)
+    ledger.prune(set(), 1000.0)
+    assert list(ledger.last) == [(1, ipv4(1))]
+
+
+def test_an_address_that_comes_back_after_an_hour_under_the_same_grant_goes_on_counting(gateway: Gateway) -> None:
+    gateway.kernel.hear(ipv6(1), mac(1))
+    gateway.pass_time(5)
+    gateway.push(grant(1))
+    gateway.kernel.count(ipv6(1), up_bytes=50)
+    prefixes, gateway.kernel.prefixes = gateway.kernel.prefixes, gateway.kernel.prefixes[:1]
+    gateway.pass_time(3600)
+    assert set(gateway.members()) == {ipv4(1)}
+    gateway.kernel.prefixes = prefixes
+    gateway.pass_time(5)
+    gateway.kernel.count(ipv6(1), up_bytes=1)
+    assert gateway.bytes_of(1)[ipv6(1)] == (51, 0)
+
+
 # --- restarts ---------------------------------------------------------------------------------------------------------
 
 
@@ -522,6 +565,42 @@ def test_a_kernel_that_does_not_answer_is_asked_again_at_the_tick_without_spinni
     gateway.pass_time(5)
     assert set(gateway.members()) == {ipv4(2)}
     assert gateway.engine.status().problem is None
+
+
+def test_after_a_batch_that_failed_half_way_unseen_the_next_push_looks_first(gateway: Gateway) -> None:
+    kernel = gateway.kernel
+
+    def break_down(op: Any) -> str | None:
+        if isinstance(op, SetMember):
+            kernel.broken = NetctlError(KERNEL, "No buffer space available.")
+        return "no memory" if kernel.broken else None
+
+    kernel.refuse = break_down
+    with pytest.raises(NetctlError):
+        gateway.push(grant(1))
+    assert kernel.classes
+    kernel.broken, kernel.refuse = None, lambda _op: None
+    gateway.push()
+    assert kernel.classes == {}
+
+
+def test_an_operation_that_was_done_by_half_is_found_by_the_next_push(gateway: Gateway) -> None:
+    kernel = gateway.kernel
+
+    def do_half(op: Any) -> str | None:
+        if not isinstance(op, SetMember):
+            return None
+        kernel._admit(op)
+        kernel.lose(op.ip, Direction.UP)
+        return "no memory"
+
+    kernel.refuse = do_half
+    with pytest.raises(NetctlError):
+        gateway.push(grant(1))
+    assert gateway.members() == {ipv4(1): None}
+    kernel.refuse = lambda _op: None
+    gateway.push()
+    assert gateway.members() == {}
 
 
 def test_a_refused_removal_keeps_the_session_s_last_bytes(gateway: Gateway) -> None:

@@ -140,17 +140,21 @@ def test_afterwards_the_kernel_holds_the_live_grants_and_nobody_else(kernel: Fak
     assert len(set(minors.values())) == len(minors), "two classes for one device"
 
 
-@given(kernels(), states(), states())
+@given(kernels(), states(), states(), st.data())
 @settings(max_examples=200, deadline=None)
 def test_planning_only_the_changed_devices_ends_in_the_same_place(
-    kernel: FakeKernel, before: DesiredState, after: DesiredState
+    kernel: FakeKernel, before: DesiredState, new: DesiredState, data: st.DataObject
 ) -> None:
+    stay = [g for g in before.grants if data.draw(st.booleans())]
+    had = {value for g in stay for value in (g.id, g.mac, g.ipv4)} - {None}
+    after = state(*stay, *(g for g in new.grants if had.isdisjoint((g.id, g.mac, g.ipv4))))
+
     def live(desired: DesiredState) -> list[Grant]:
         return [g for g in desired.grants if g.deadline_boot_s is None or g.deadline_boot_s > NOW]
 
     run(before, kernel)
-    old, new = {g.id: g for g in before.grants}, {g.id: g for g in after.grants}
-    changed = {g.mac for g in after.grants if old.get(g.id) != g} | {g.mac for g in before.grants if new.get(g.id) != g}
+    old, now = {g.id: g for g in before.grants}, {g.id: g for g in after.grants}
+    changed = {g.mac for g in after.grants if old.get(g.id) != g} | {g.mac for g in before.grants if now.get(g.id) != g}
     if places(len(live(before))) != places(len(live(after))):
         return  # the engine then plans for all
     model = Model.of(kernel.observe(), NOW)
@@ -394,6 +398,18 @@ def test_of_many_ipv6_addresses_the_most_lately_seen_are_kept_and_it_settles() -
     seen[ipv6(1, 99)] = 99.0
     assert f"del member {ipv6(1, 5)} {mac(1)}" in run(state(grant(1)), kernel, seen=seen)
     assert lines(state(grant(1)), kernel, seen=seen) == []
+
+
+def test_the_part_of_some_devices_leaves_out_what_others_hold() -> None:
+    kernel = a_kernel()
+    kernel.hear(ipv6(1), mac(1))
+    run(state(grant(1), grant(2)), kernel)
+    model = Model.of(kernel.observe(), NOW)
+    model.neighbours[ipv6(1)] = mac(2)
+    part = model.part({mac(2)})
+    assert (set(part.members), set(part.neighbours), set(part.pinned)) == ({ipv4(2)},) * 3
+    assert {minor for _, minor in part.classes} == {0x11}
+    assert model.minors_except({mac(2)}) == {0x10}
 
 
 def test_a_grant_without_any_address_has_no_class() -> None:

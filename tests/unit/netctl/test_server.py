@@ -390,8 +390,12 @@ def test_idle_connections_make_room_and_clients_do_not_notice(daemon: Daemon, mo
     monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 4)
     first = Client(daemon.path)
     first.status()
-    hogs = [daemon.connect() for _ in range(10)]
-    assert first.status()
+    hogs = []
+    for _ in range(10):
+        hogs.append(daemon.connect())
+        kept = first._kept[0]
+        first.status()
+        assert first._kept == [kept], "the one that is in use was closed, not the one idle for longest"
     assert len(daemon.server._connections) <= 4
     for hog in hogs:
         hog.close()
