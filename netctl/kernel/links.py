@@ -25,6 +25,7 @@ from netctl.kernel.wire import Message, Netlink, attributes
 
 OFFLOADS: Final = ("generic-receive-offload", "generic-segmentation-offload", "tcp-segmentation-offload")
 NEIGHBOURS: Final = (("gc_thresh1", 1024), ("gc_thresh2", 4096), ("gc_thresh3", 8192))
+LISTEN_AS_ROUTER: Final = "2"  # accept_ra in Documentation/networking/ip-sysctl.rst
 SYSCTL: Final = Path("/proc/sys/net")
 _IFA_F_NODAD: Final = 0x02
 _SIOCGIFMTU: Final = 0x8921
@@ -97,13 +98,16 @@ def gateway_ula(config: GatewayConfig) -> str | None:
 def missing_addresses(
     config: GatewayConfig, standing: Sequence[ipaddress.IPv4Interface | ipaddress.IPv6Interface]
 ) -> tuple[str, ...]:
-    """Addresses that the LAN interface must get. A delegated (public) /64 makes the ULA unnecessary."""
+    """Addresses that the LAN interface must get.
+
+    The ULA stands beside a prefix that the provider has delegated, not instead of it: devices prefer the public address
+    (RFC 6724, rule 6: same label), and nobody is cut off when the prefix comes, changes or goes.
+    """
     missing = []
     if ipaddress.ip_interface(config.lan_address) not in standing:
         missing.append(config.lan_address)
     ula = gateway_ula(config)
-    delegated = any(a.version == 6 and a.network.prefixlen == 64 and a.ip.is_global for a in standing)
-    if ula is not None and not delegated and ipaddress.ip_interface(ula) not in standing:
+    if ula is not None and ipaddress.ip_interface(ula) not in standing:
         missing.append(ula)
     return tuple(missing)
 
@@ -120,8 +124,8 @@ def switches(config: GatewayConfig) -> tuple[tuple[str, str], ...]:
         ("ipv4/conf/all/send_redirects", "0"),
         (f"ipv4/conf/{lan}/send_redirects", "0"),
         (f"ipv6/conf/{lan}/accept_ra", "0"),
-        # 2: listen to the provider's router advertisements although this box is a router.
-        (f"ipv6/conf/{uplink}/accept_ra", "2"),
+        # Go on listening to the provider's router advertisements although this box becomes a router.
+        (f"ipv6/conf/{uplink}/accept_ra", LISTEN_AS_ROUTER),
         # Else frames between two ports of a bridge pass the rules, too, and count twice.
         ("bridge/bridge-nf-call-iptables", "0"),
         ("bridge/bridge-nf-call-ip6tables", "0"),
@@ -146,6 +150,8 @@ def set_switches(values: Sequence[tuple[str, str]]) -> dict[str, str]:
         before = _read(path)
         if before is None or before == value:
             continue
+        if value == LISTEN_AS_ROUTER and before == "0":
+            continue  # another program listens there (systemd-networkd, NetworkManager), or nobody shall
         try:
             (SYSCTL / path).write_text(value)
         except OSError as exc:

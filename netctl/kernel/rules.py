@@ -76,7 +76,8 @@ def _import_iptc() -> Any:
     That is setuptools' distutils (it has another way), and a dozen runs of ldconfig and gcc to find four libraries
     whose names are known and one that lies beside it.
     """
-    sys.modules["distutils"] = None  # type: ignore[assignment] - import then raises ModuleNotFoundError
+    # An import of it then raises ModuleNotFoundError.
+    sys.modules["distutils"] = None  # type: ignore[assignment]
     search = ctypes.util.find_library
 
     def find(name: str) -> str | None:

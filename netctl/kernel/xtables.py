@@ -71,10 +71,11 @@ def _own_parts(family: Family, name: str) -> list[bytes]:
     offset = 0
     while offset < len(blob):
         target, following = struct.unpack_from("=HH", blob, offset + at)
-        entries.append((offset, offset + target, offset + following))
-        if _name(blob, offset + target) == "ERROR":  # the head of a user chain holds its name (or the table's end)
+        if _name(blob, offset + target) == "ERROR":  # stands before a user chain and holds its name (or ends the table)
             label = blob[offset + target + _TARGET_BYTES : offset + following].split(b"\0")[0].decode()
             chain_at[offset + following] = label
+        else:
+            entries.append((offset, offset + target, offset + following))
         offset += following
     parts = []
     chain, heads = "", False

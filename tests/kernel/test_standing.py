@@ -1,0 +1,309 @@
+"""Setup and teardown on a real kernel: what stands then, as the kernel's own tools print it, and what is left alone."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
+from netctl.kernel import links, probe
+from netctl.kernel.linux import LinuxKernel
+from netctl.kernel.ruleset import BUILT_IN, TABLES
+from netctl.ops import Direction, SetMember
+from tests.kernel.scene import LAN6, Inside, Phone, Scene, admit, config, need
+
+GOLDEN = Path(__file__).parent / "golden"
+FOREIGN = (
+    ("iptables-legacy", "-N", "THEIRS"),
+    (
+        "iptables-legacy",
+        "-A",
+        "THEIRS",
+        "-p",
+        "tcp",
+        "--dport",
+        "2222",
+        "-m",
+        "limit",
+        "--limit",
+        "5/min",
+        "-j",
+        "ACCEPT",
+    ),
+    ("iptables-legacy", "-A", "INPUT", "-j", "THEIRS"),
+    ("iptables-legacy", "-A", "FORWARD", "-s", "192.0.2.0/24", "-j", "DROP"),
+    ("iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-o", "wg0", "-j", "MASQUERADE"),
+    ("ip6tables-legacy", "-t", "mangle", "-A", "OUTPUT", "-j", "MARK", "--set-xmark", "0x1/0xffffffff"),
+    ("ipset", "create", "theirs", "hash:ip"),
+    ("ipset", "add", "theirs", "192.0.2.1"),
+    ("ip", "neigh", "add", "10.77.9.9", "lladdr", "02:00:00:00:09:09", "dev", "lan0", "nud", "permanent"),
+)
+
+
+def rules(scene: Scene, family: int) -> list[str]:
+    """Every appended rule of the three tables, as iptables prints them."""
+    program = "iptables-legacy" if family == 4 else "ip6tables-legacy"
+    lines = []
+    for table in TABLES:
+        lines += [f"{table} {line}" for line in scene.out(program, "-t", table, "-S").splitlines()]
+    return lines
+
+
+def picture(scene: Scene) -> dict[str, str]:
+    """All kernel state that Gerbang could touch, with counters and times taken out."""
+    drop = re.compile(r"\[\d+:\d+\]|^#.*$|valid_lft .*|used \S+|timeout \d+|refcnt \d+", re.MULTILINE)
+    commands = {
+        "rules4": ("iptables-legacy-save",),
+        "rules6": ("ip6tables-legacy-save",),
+        "sets": ("ipset", "save"),
+        "qdiscs": ("tc", "qdisc", "show"),
+        "neighbours": ("ip", "neigh", "show", "nud", "permanent"),
+        "addresses": ("ip", "-o", "address", "show", "scope", "global"),
+    }
+    found = {name: drop.sub("", scene.out(*command)) for name, command in commands.items()}
+    # Looking at a table creates it, empty; their order is the order of looking.
+    for name in ("rules4", "rules6"):
+        kept = [line for line in found[name].splitlines() if line.startswith("-")]
+        found[name] = "\n".join(sorted(kept))
+    for path, _ in links.switches(scene.config):
+        sysctl = links.SYSCTL / path
+        found[path] = scene.gateway.call(lambda sysctl=sysctl: sysctl.read_text() if sysctl.exists() else "")
+    return found
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_kernel_holds_the_golden_rules(gateway: Scene, family: int) -> None:
+    need(gateway.kernel, probe.NAT6)
+    keyed = family == 4 or any(f.name == probe.IP_MAC_HASH and f.present for f in gateway.kernel.probe())
+    golden = (GOLDEN / f"rules{family}.txt").read_text().splitlines()
+    if not keyed:  # the golden text is that of a kernel with hash:ip,mac
+        golden = [line.replace("gerbang_up6 src,src", "gerbang_up6 src") for line in golden]
+    held = [line for line in rules(gateway, family) if line.split()[1] == "-A"]
+    by_chain = lambda line: (line.split()[0], line.split()[2] in BUILT_IN, line.split()[2])  # noqa: E731
+    assert sorted(held, key=by_chain) == sorted(golden, key=by_chain)
+
+
+def test_the_kernel_holds_the_sets(gateway: Scene) -> None:
+    saved = gateway.out("ipset", "save").splitlines()
+    assert {line.split()[1] for line in saved} == {"gerbang_up4", "gerbang_dn4", "gerbang_up6", "gerbang_dn6"}
+    for line in saved:
+        assert " timeout 0 counters skbinfo" in line, line
+    held = dict(line.split(" ", 2)[1:] for line in saved)
+    assert re.match(r"hash:ip family inet hashsize 1024 maxelem 65536 ", held["gerbang_dn4"])
+    assert re.match(r"hash:ip family inet6 hashsize 1024 maxelem 131072 ", held["gerbang_dn6"])
+    if held["gerbang_up4"].startswith("bitmap"):
+        assert held["gerbang_up4"].startswith("bitmap:ip,mac range 10.77.0.0-10.77.15.255 ")
+    else:
+        assert held["gerbang_up4"].startswith("hash:ip,mac family inet ")
+        assert held["gerbang_up6"].startswith("hash:ip,mac family inet6 ")
+
+
+def test_the_kernel_holds_the_classes(gateway: Scene) -> None:
+    gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0xAB, kbit=5000))
+    lan = gateway.out("tc", "class", "show", "dev", "lan0").splitlines()
+    wan = gateway.out("tc", "class", "show", "dev", "wan0").splitlines()
+    assert {line.split()[2] for line in lan if " htb " in line} == {"1:1", "1:2", "1:ab"}
+    assert {line.split()[2] for line in wan if " htb " in line} == {"2:1", "2:2", "2:ab"}
+    user = next(line for line in lan if " 1:ab " in line)
+    # 64 and 5000 kbit/s of payload, 1514 bytes of frame for 1448
+    assert "parent 1:1 leaf ab:" in user and "rate 66920bit ceil 5227Kbit" in user, user
+    assert any(line.startswith("class htb 1:1 root rate 50Mbit ceil 50Mbit") for line in lan), lan
+    assert any(line.startswith("class htb 2:1 root rate 20Mbit ceil 20Mbit") for line in wan), wan
+    assert "default 0x2" in gateway.out("tc", "qdisc", "show", "dev", "lan0", "root")
+
+
+def test_setup_again_changes_nothing_and_members_survive(gateway: Scene) -> None:
+    gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", f"{LAN6[:-3]}5"))
+    member = SetMember("10.77.1.5", "02:00:00:00:00:05", 0x10, 7, None, (1, 2, 3, 4))
+    gateway.kernel.apply([member])
+    before, observed = picture(gateway), gateway.kernel.observe()
+    assert observed.intact
+    gateway.kernel.setup()
+    # Another process, as after a kill -9: it finds everything standing.
+    other = Inside(gateway.gateway, gateway.gateway.call(lambda: LinuxKernel(gateway.config)))
+    other.setup()
+    assert picture(gateway) == before
+    assert other.observe().members["10.77.1.5"].up_bytes == 1
+    other.close()
+
+
+def test_teardown_restores_what_was_and_touches_nobody_elses(scene: Scene) -> None:
+    scene.kernel.probe()
+    scene.out("ip", "address", "add", scene.config.lan_address, "dev", "lan0")  # with it the neighbours would go, too
+    for command in FOREIGN:
+        scene.out(*command)
+    before = picture(scene)
+    scene.kernel.setup()
+    during = picture(scene)
+    for line in (*before["rules4"].splitlines(), *before["rules6"].splitlines()):
+        assert line in during["rules4"] + during["rules6"]
+    assert "10.77.9.9 dev lan0" in during["neighbours"] and "theirs" in during["sets"]
+    assert "10.77.9.9" not in scene.kernel.observe().pinned  # not ours, so the engine never sees it as ours
+    scene.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", f"{LAN6[:-3]}5"))
+    scene.kernel.teardown()
+    assert picture(scene) == before
+    scene.kernel.teardown()
+    assert picture(scene) == before
+    assert list(Path(scene.config.state_path).parent.iterdir()) == []
+
+
+def test_addresses_that_were_there_before_stay_after_teardown(scene: Scene) -> None:
+    scene.out("ip", "address", "add", scene.config.lan_address, "dev", "lan0")
+    scene.kernel.setup()
+    scene.kernel.teardown()
+    assert "10.77.0.1/20" in scene.out("ip", "-o", "-4", "address", "show", "lan0")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("iptables-legacy", "-F", "FORWARD"),
+        ("iptables-legacy", "-F", "GERBANG_UP"),
+        ("iptables-legacy", "-t", "nat", "-F"),
+        ("iptables-legacy", "-I", "FORWARD", "-j", "ACCEPT"),
+        ("ip6tables-legacy", "-D", "INPUT", "1"),
+        ("ip6tables-legacy", "-t", "mangle", "-D", "GERBANG_DOWN", "1"),
+        ("tc", "qdisc", "del", "dev", "lan0", "root"),
+        ("tc", "class", "change", "dev", "wan0", "classid", "2:1", "htb", "rate", "1mbit"),
+        ("ip", "address", "del", "10.77.0.1/20", "dev", "lan0"),
+        ("sysctl", "-qw", "net.ipv4.ip_forward=0"),
+    ],
+    ids=lambda command: " ".join(command[:4]),
+)
+def test_damage_is_seen_and_mended_and_members_stay(gateway: Scene, damage: tuple[str, ...]) -> None:
+    gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5"))
+    before = picture(gateway)
+    gateway.out(*damage)
+    assert not gateway.kernel.observe().intact
+    gateway.kernel.setup()
+    observed = gateway.kernel.observe()
+    assert observed.intact
+    assert observed.members["10.77.1.5"].complete
+    after = picture(gateway)
+    theirs = "-A FORWARD -j ACCEPT"
+    after["rules4"] = "\n".join(line for line in after["rules4"].splitlines() if line != theirs)
+    for name in before:
+        if name not in ("qdiscs", "neighbours"):  # those of users are the engine's to mend
+            assert after[name] == before[name], name
+    if damage[1] == "-I":  # somebody else's rule stays, but behind ours
+        forward = [line for line in rules(gateway, 4) if line.startswith("filter -A FORWARD")]
+        assert forward[-1].endswith(theirs) and "GERBANG_UP" in forward[0]
+
+
+def test_other_programs_rules_do_not_look_like_damage(gateway: Scene) -> None:
+    for command in FOREIGN:
+        gateway.out(*command)
+    assert gateway.kernel.observe().intact
+
+
+def test_a_set_made_otherwise_is_replaced_while_everybody_is_refused(scene: Scene) -> None:
+    scene.out("ipset", "create", "gerbang_dn4", "hash:ip", "maxelem", "10")
+    scene.kernel.setup()
+    assert scene.kernel.observe().intact
+    # The same under standing rules: the LAN was given another network.
+    moved = msgspec.structs.replace(scene.config, lan_address="10.78.0.1/22")
+    other = Inside(scene.gateway, scene.gateway.call(lambda: LinuxKernel(moved)))
+    assert not other.observe().intact
+    other.setup()
+    assert other.observe().intact
+    assert other.lan_prefixes()[0] == "10.78.0.0/22"
+    other.apply([SetMember("10.78.3.9", "02:00:00:00:00:05", 0x10, 7, None)])
+    other.close()
+
+
+def test_a_missing_interface_is_one_sentence(scene: Scene, tmp_path: Path) -> None:
+    absent = config(tmp_path, uplink_interface="wan9")
+    kernel = Inside(scene.gateway, scene.gateway.call(lambda: LinuxKernel(absent)))
+    with pytest.raises(NetctlError) as caught:
+        kernel.setup()
+    assert caught.value.code == KERNEL and "wan9" in caught.value.message and caught.value.hint
+    kernel.close()
+
+
+def test_a_kernel_without_a_needed_feature_is_one_sentence(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = probe.xtables.has_extension
+    monkeypatch.setattr(probe.xtables, "has_extension", lambda f, kind, name: name != "SET" and real(f, kind, name))
+    before = picture(scene)
+    with pytest.raises(NetctlError) as caught:
+        scene.kernel.setup()
+    assert caught.value.code == UNSUPPORTED
+    assert "iptables target SET" in caught.value.message and "doctor" in caught.value.hint
+    assert picture(scene) == before
+
+
+def test_a_delegated_prefix_is_used_as_it_is_beside_the_ula(scene: Scene) -> None:
+    scene.out("ip", "address", "add", "2400:1234:5:6::1/64", "dev", "lan0", "nodad")
+    scene.kernel.setup()
+    assert scene.kernel.lan_prefixes() == ("10.77.0.0/20", "2400:1234:5:6::/64", LAN6)
+    phone = scene.phone(5)
+    phone.namespace.run(["ip", "address", "add", "2400:1234:5:6::5/64", "dev", "wlan0", "nodad"])
+    scene.out("ip", "-6", "route", "add", "default", "via", "2001:db8:18::1")
+    scene.internet.run(["ip", "-6", "route", "add", "2400:1234:5:6::/64", "via", "2001:db8:18::2"])
+    scene.kernel.apply(admit(phone.mac, "2400:1234:5:6::5"))
+    assert _address_seen(scene, phone) == "2400:1234:5:6::5"  # not masqueraded
+
+
+def _address_seen(scene: Scene, phone: Phone) -> str:
+    script = (
+        "import socket; s = socket.create_server(('2001:db8:18::1', 80), family=socket.AF_INET6); print(flush=True); "
+    )
+    server = scene.internet.popen(
+        ["python3", "-c", script + "print(s.accept()[1][0])"], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    server.stdout.readline()
+    sock = phone.namespace.socket(10)
+    sock.settimeout(3)
+    with sock:
+        sock.bind(("2400:1234:5:6::5", 0))
+        phone.namespace.run(["ip", "-6", "route", "replace", "default", "via", "2400:1234:5:6::1", "dev", "wlan0"])
+        sock.connect(("2001:db8:18::1", 80))
+        return server.stdout.readline().strip()
+
+
+def test_the_probe_leaves_no_trace(scene: Scene) -> None:
+    scene.kernel.probe()  # tables that are looked at come into being, empty
+    before, interfaces = picture(scene), scene.gateway.call(socket.if_nameindex)
+    other = Inside(scene.gateway, scene.gateway.call(lambda: LinuxKernel(scene.config)))
+    features = other.probe()
+    other.close()
+    assert picture(scene) == before and scene.gateway.call(socket.if_nameindex) == interfaces
+    names = [feature.name for feature in features]
+    assert len(names) == len(set(names)) and all(feature.detail for feature in features)
+    assert {f.name for f in features if f.required and not f.present} == set()
+
+
+def test_offloads_are_off_and_neighbours_have_room_or_it_is_said(gateway: Scene) -> None:
+    notes = {feature.name: feature for feature in gateway.kernel.probe()}
+    assert notes["offloads off"].present, notes["offloads off"].detail
+    assert not notes["room for neighbours"].required
+    assert notes["room for neighbours"].present or "namespace" in notes["room for neighbours"].detail
+
+
+def test_dump_names_everything_and_is_stable(gateway: Scene) -> None:
+    gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0x10, grant=7))
+    lines = gateway.kernel.dump()
+    assert list(lines) == sorted(lines) and gateway.kernel.dump() == lines
+    for expected in (
+        "member 10.77.1.5 02:00:00:00:00:05 class 0x10 grant 7",
+        "class down 0x10 rate 64 ceil 5000 kbit",
+        "class up 0x10 rate 64 ceil 5000 kbit",
+        "neighbour 10.77.1.5 02:00:00:00:00:05",
+        "4 filter -A FORWARD -i lan0 -j GERBANG_UP",
+    ):
+        assert expected in lines
+    gateway.kernel.teardown()
+    assert gateway.kernel.dump() == ("not intact: setup has something to mend",)
+
+
+def test_a_class_whose_queue_was_replaced_is_set_again(gateway: Scene) -> None:
+    gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0x10))
+    gateway.out("tc", "qdisc", "replace", "dev", "lan0", "parent", "1:10", "handle", "999:", "pfifo", "limit", "1000")
+    assert (Direction.DOWN, 0x10) not in gateway.kernel.observe().classes
+    gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0x10))
+    assert (Direction.DOWN, 0x10) in gateway.kernel.observe().classes
