@@ -40,7 +40,9 @@ from netctl.validate import Validator
 log = logging.getLogger("netctl")
 
 FRESH_S: Final = 0.5  # a single grant's usage may be this old: a page view must not read everybody's counters
+ANY_PREFIX: Final = ("::/0",)
 LEARN_EVERY_S: Final = 0.1  # the first new IPv6 address is admitted at once, a flood of them in batches
+PREFIXES_EVERY_S: Final = 1.0  # addresses outside the LAN's known prefixes make the engine look for new ones so often
 MAX_REFUSALS: Final = 8  # after so many refused operations in a row of single tries, it is not the operations
 
 
@@ -100,6 +102,7 @@ class Engine:
         self._next_deadline_boot_s: float | None = None
         self._next_learn_boot_s = 0.0
         self._learn_pending = False
+        self._next_prefixes_boot_s = 0.0
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -247,6 +250,10 @@ class Engine:
         if model is None:
             return
         now = self._clock()
+        strangers = (ip for ip, mac in events if mac in self._macs and not forwarded_ipv6(ip, self._prefixes))
+        if now >= self._next_prefixes_boot_s and any(forwarded_ipv6(ip, ANY_PREFIX) for ip in strangers):
+            self._next_prefixes_boot_s = now + PREFIXES_EVERY_S
+            self._quietly(self._look_for_prefixes)
         for ip, mac in events:
             if not forwarded_ipv6(ip, self._prefixes):
                 continue
@@ -261,6 +268,10 @@ class Engine:
             self._quietly(lambda: self._reconcile(look=False))
 
     # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _look_for_prefixes(self) -> None:
+        """The provider may have delegated a prefix since the last tick; devices use it at once."""
+        self._prefixes = self._kernel.lan_prefixes()
 
     def _restore(self) -> None:
         try:

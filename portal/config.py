@@ -127,7 +127,8 @@ class Lan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ipv6: Annotated[
         bool,
         Meta(
-            description="Give devices IPv6 too (the uplink's delegated prefix, else a local one).",
+            description="Give devices IPv6 too: a prefix that the provider has delegated (docs/operations.md), and a "
+            "local one behind NAT, which devices use where there is no other.",
             extra={"expects": "true or false"},
         ),
     ] = True

@@ -187,10 +187,10 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 class GatewayConfig(Message, frozen=True, kw_only=True):
     """All that netctl is told at start, as a JSON file that `gerbang` writes from site.toml.
 
-    ``lan_address`` is the gateway's own address with its prefix length, ``10.77.0.1/20``. ``ula_prefix`` is the /64
-    that the LAN gets where the uplink delegated none (None: no IPv6 on the LAN). Rates of the link: None means not
-    known, so not shaped as a whole. ``writers`` are the user ids that may change state besides root; every user who can
-    open the socket may read.
+    ``lan_address`` is the gateway's own address with its prefix length, ``10.77.0.1/20``. ``ula_prefix`` is the
+    /64 that the LAN always has, beside one that the uplink may delegate (None: no IPv6 on the LAN). Rates of the link:
+    None means not known, so not shaped as a whole. ``writers`` are the user ids that may change state besides root;
+    every user who can open the socket may read.
     """
 
     lan_interface: Interface

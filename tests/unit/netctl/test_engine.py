@@ -688,6 +688,37 @@ def test_the_address_that_was_used_least_lately_makes_room(gateway: Gateway) -> 
     assert ipv6(1, 2) not in gateway.members()
 
 
+def test_an_address_in_a_prefix_that_has_just_been_delegated_is_admitted_at_once(gateway: Gateway) -> None:
+    gateway.push(grant(1), grant(2))
+    gateway.pass_time(20)
+    gateway.kernel.prefixes += ("2001:db8:77::/64",)
+    gateway.kernel.hear("2001:db8:77::1", mac(1))
+    gateway.engine.learn()
+    assert set(gateway.members()) == {ipv4(1), ipv4(2), "2001:db8:77::1"}
+    gateway.kernel.prefixes = gateway.kernel.prefixes[:-1]
+    gateway.pass_time(10)
+    assert set(gateway.members()) == {ipv4(1), ipv4(2)}
+    assert gateway.engine.status().drift_total == 0
+
+
+def test_a_flood_of_addresses_outside_the_lan_makes_the_engine_look_once_a_second(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.push(grant(1))
+    gateway.pass_time(20)
+    looked: list[int] = []
+    prefixes = gateway.kernel.prefixes
+    monkeypatch.setattr(type(gateway.kernel), "lan_prefixes", lambda _: (looked.append(1), prefixes)[1])
+    for which in range(100):
+        gateway.kernel.hear(f"2001:db8:99::{which:x}", mac(1))
+        gateway.engine.learn()
+    gateway.kernel.hear("fe80::1", mac(1))
+    gateway.kernel.hear("2001:db8:99::1", mac(2))  # not granted: no reason to look
+    gateway.engine.learn()
+    assert len(looked) == 1
+    assert set(gateway.members()) == {ipv4(1)}
+
+
 def test_addresses_of_strangers_are_not_admitted(gateway: Gateway) -> None:
     gateway.push(grant(1))
     gateway.kernel.hear(ipv6(2), mac(2))
