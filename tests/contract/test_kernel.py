@@ -1,4 +1,4 @@
-"""The contract of netctl.kernel.base.Kernel: one suite, held by the kernel in memory and by the real one in a namespace."""
+"""The contract of netctl.kernel.base.Kernel: one suite for the kernel in memory and the real one in a namespace."""
 
 from __future__ import annotations
 

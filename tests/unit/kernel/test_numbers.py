@@ -22,7 +22,7 @@ LAN = ipaddress.IPv4Network("10.77.0.0/20")
 MACS = st.binary(min_size=6, max_size=6).map(lambda raw: raw.hex(":"))
 
 
-# --- rates --------------------------------------------------------------------------------------------------------------
+# --- rates ------------------------------------------------------------------------------------------------------------
 
 
 @given(KBITS, MTUS)
@@ -109,7 +109,7 @@ def test_a_refusal_says_what_the_kernel_said_or_what_the_number_means() -> None:
     assert str(wire.Refusal(0, 4352, "")) == "ipset error 4352"
 
 
-# --- sets ---------------------------------------------------------------------------------------------------------------
+# --- sets -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("has_hash", "kinds"), [(True, ["hash:ip,mac"] * 2), (False, ["bitmap:ip,mac", "hash:ip"])])
@@ -175,7 +175,7 @@ def test_hundreds_of_members_go_in_few_messages() -> None:
     assert len(sets.delete(sets.specs(LAN, False), [DelMember(op.ip, op.mac) for op in ops])) <= 2000
 
 
-# --- neighbours, addresses, switches ------------------------------------------------------------------------------------
+# --- neighbours, addresses, switches ----------------------------------------------------------------------------------
 
 
 def test_pins_bear_a_mark_that_no_routing_daemon_uses() -> None:
@@ -193,9 +193,8 @@ def test_pins_bear_a_mark_that_no_routing_daemon_uses() -> None:
         ((), ("10.77.0.1/20", "fd12:3456:789a:1::1/64")),
         (("10.77.0.1/20",), ("fd12:3456:789a:1::1/64",)),
         (("10.77.0.1/24", "fd12:3456:789a:1::1/64"), ("10.77.0.1/20",)),
-        (("10.77.0.1/20", "2400:1::1/64"), ()),  # delegated
-        (("10.77.0.1/20", "2400:1::1/128"), ("fd12:3456:789a:1::1/64",)),
-        (("10.77.0.1/20", "fd99::1/64"), ("fd12:3456:789a:1::1/64",)),  # another ULA is no delegation
+        (("10.77.0.1/20", "2400:1::1/64"), ("fd12:3456:789a:1::1/64",)),  # the ULA stands beside a delegated prefix
+        (("10.77.0.1/20", "2400:1::1/64", "fd12:3456:789a:1::1/64"), ()),
     ],
 )
 def test_addresses_that_the_lan_lacks(standing: tuple[str, ...], missing: tuple[str, ...]) -> None:
