@@ -387,7 +387,7 @@ class Engine:
         self._seen = {ip: at for ip, at in self._seen.items() if ip in found.members or ip in found.neighbours}
         self._count(found.members)
         self._ledger.prune(self._grants, now)
-        self._model = Model.of(found, now)
+        self._model = Model.of(found, now, {g.id: g.mac for g in self._grants.values()})
         self._in_doubt = False
         return intact
 

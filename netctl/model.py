@@ -5,7 +5,7 @@ It exists so that a login costs no reading back of everybody's state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from netctl.kernel.base import ClassRates, Member, Observed
@@ -25,12 +25,12 @@ class Model:
     as_of_boot_s: float
 
     @classmethod
-    def of(cls, found: Observed, as_of_boot_s: float) -> Model:
-        # A set that holds no MACs (IPv6 on a kernel without hash:ip,mac) leaves it to the pin to say whose a member is.
-        members = {
-            ip: replace(m, mac=found.pinned[ip]) if m.mac is None and ip in found.pinned else m
-            for ip, m in found.members.items()
-        }
+    def of(cls, found: Observed, as_of_boot_s: float, mac_of: Mapping[int, str]) -> Model:
+        """``mac_of``: grant -> MAC, for members of a set that holds no MACs (IPv6 on a kernel without hash:ip,mac)."""
+        members = dict(found.members)
+        for ip, member in found.members.items():
+            if member.mac is None:
+                members[ip] = replace(member, mac=mac_of.get(member.grant))
         return cls(members, dict(found.classes), dict(found.neighbours), dict(found.pinned), as_of_boot_s)
 
     def view(self) -> Observed:

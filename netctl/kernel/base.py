@@ -15,7 +15,10 @@ from netctl.ops import Direction, Op
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One admitted address as the kernel holds it, both directions joined. ``timeout_s`` None: no timeout."""
+    """One admitted address as the kernel holds it, both directions joined. ``timeout_s`` None: no timeout.
+
+    ``mac`` is None where the up set lacks the address, or holds no MACs (IPv6 on a kernel without hash:ip,mac).
+    """
 
     ip: str
     mac: str | None

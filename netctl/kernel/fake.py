@@ -36,12 +36,14 @@ class _Entry:
 class FakeKernel:
     """``clock`` gives seconds and moves the timeouts. ``broken`` (an error) makes every method raise it; ``refuse`` is
     asked about each operation and names the reason to refuse it. ``calls`` and ``done`` record what was asked.
+    ``ip_mac_hash`` False: a kernel without hash:ip,mac, whose IPv6 members show no MAC.
     """
 
     config: GatewayConfig
     clock: Callable[[], float] = time.monotonic
     refuse: Callable[[Op], str | None] = lambda _op: None
     broken: NetctlError | None = None
+    ip_mac_hash: bool = True
     features: tuple[Feature, ...] = ()
     calls: list[str] = field(default_factory=list)
     done: list[Op] = field(default_factory=list)
@@ -194,7 +196,7 @@ class FakeKernel:
         left = None if either.ends_s is None else max(0, int(either.ends_s - self.clock()))
         return Member(
             ip=ip,
-            mac=up.mac if up else None,  # the down set is keyed by address alone
+            mac=up.mac if up and (self.ip_mac_hash or ":" not in ip) else None,
             minor=either.minor,
             grant=either.grant,
             timeout_s=left,

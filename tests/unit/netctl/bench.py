@@ -71,10 +71,10 @@ def state(*grants: Grant, generation: int = 1, epoch: str = EPOCH) -> DesiredSta
 class Gateway:
     """An engine on a fake kernel; ``restart`` is kill -9 and a new daemon on the same kernel."""
 
-    def __init__(self, directory: Path, **changes: Any) -> None:
+    def __init__(self, directory: Path, ip_mac_hash: bool = True, **changes: Any) -> None:
         self.clock = Clock()
         self.config = config(directory, **changes)
-        self.kernel = FakeKernel(self.config, clock=self.clock)
+        self.kernel = FakeKernel(self.config, clock=self.clock, ip_mac_hash=ip_mac_hash)
         self.engine = Engine(self.config, self.kernel, self.clock, BOOT)
         self.engine.start()
         self._generation = 0

@@ -632,6 +632,19 @@ def test_a_new_ipv6_address_of_a_granted_device_is_admitted_at_once(gateway: Gat
     assert gateway.engine.status().drift_total == 0
 
 
+def test_a_logout_takes_the_ipv6_addresses_along_at_once(gateway: Gateway) -> None:
+    for number in (1, 2):
+        gateway.kernel.hear(ipv6(number), mac(number))
+    gateway.engine.learn()
+    gateway.push(grant(1), grant(2))
+    gateway.pass_time(6)
+    gateway.push(grant(2))
+    assert set(gateway.members()) == {ipv4(2), ipv6(2)}
+    gateway.restart()
+    gateway.push()
+    assert gateway.members() == {}
+
+
 def test_addresses_known_before_the_login_come_in_with_it(gateway: Gateway) -> None:
     gateway.kernel.hear(ipv6(1), mac(1))
     gateway.kernel.hear(ipv6(2), mac(2))
