@@ -45,6 +45,8 @@ _TICK_NS: Final = 64  # PSCHED_SHIFT 6, include/net/pkt_sched.h: the unit of bur
 _TCMSG = struct.Struct("=BBHiIII")
 _OPTIONS = struct.Struct("=BBHhHIBBHhHIIIIII")  # struct tc_htb_opt: two tc_ratespec, then five u32
 _GLOB = struct.Struct("=IIIII")  # struct tc_htb_glob: version, rate2quantum, default class, debug, direct packets
+_HTB_CLASS_HEAD: Final = attr(_TCA_KIND, b"htb\0") + struct.pack("=HHHH", 52, _TCA_OPTIONS, 48, _TCA_HTB_PARMS)
+_HTB_PARMS_AT: Final = len(_HTB_CLASS_HEAD)
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 
@@ -240,16 +242,26 @@ def root_stands(netlink: Netlink, egress: Egress) -> bool:
 
 def _rates(netlink: Netlink, egress: Egress) -> Iterator[tuple[int, int, int, int]]:
     """(minor, handle of the leaf, rate, ceil in frame bytes/s) of every class of the HTB qdisc."""
-    request = Message(_RTM_GETTCLASS, 0, _TCMSG.pack(0, 0, 0, egress.index, 0, egress.root, 0))
+    root = egress.root
+    request = Message(_RTM_GETTCLASS, 0, _TCMSG.pack(0, 0, 0, egress.index, 0, root, 0))
     for data, start, end in netlink.dump(request):
         _, _, _, _, handle, _, leaf = _TCMSG.unpack_from(data, start)
-        if handle & 0xFFFF_0000 != egress.root:
-            continue
-        found = attributes(data, start + _TCMSG.size, end)
-        if found.get(_TCA_KIND) != b"htb\0":
-            continue
-        options = attributes(found[_TCA_OPTIONS], 0, len(found[_TCA_OPTIONS]))
-        values = _OPTIONS.unpack_from(options[_TCA_HTB_PARMS])
-        rate = _U64.unpack(options[_TCA_HTB_RATE64])[0] if _TCA_HTB_RATE64 in options else values[5]
-        ceil = _U64.unpack(options[_TCA_HTB_CEIL64])[0] if _TCA_HTB_CEIL64 in options else values[11]
-        yield handle & 0xFFFF, leaf, rate, ceil
+        if handle & 0xFFFF_0000 == root:
+            rates = _class_rates(data, start + _TCMSG.size, end)
+            if rates is not None:
+                yield handle & 0xFFFF, leaf, *rates
+
+
+def _class_rates(data: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Rate and ceil of one class, None where it is not HTB's."""
+    if data.startswith(_HTB_CLASS_HEAD, start):  # all but 64-bit rates: read at once, there are thousands
+        values = _OPTIONS.unpack_from(data, start + _HTB_PARMS_AT)
+        return values[5], values[11]
+    found = attributes(data, start, end)
+    if found.get(_TCA_KIND) != b"htb\0":
+        return None
+    options = attributes(found[_TCA_OPTIONS], 0, len(found[_TCA_OPTIONS]))
+    values = _OPTIONS.unpack_from(options[_TCA_HTB_PARMS])
+    rate = _U64.unpack(options[_TCA_HTB_RATE64])[0] if _TCA_HTB_RATE64 in options else values[5]
+    ceil = _U64.unpack(options[_TCA_HTB_CEIL64])[0] if _TCA_HTB_CEIL64 in options else values[11]
+    return rate, ceil
