@@ -161,7 +161,7 @@ usage: ./build.sh VERB [ARGUMENTS]
   demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
   test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations e2e or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground
-  bench [--only NAME,...] [--json FILE]   measure; docs/measurements.md is printed from this
+  bench [--only NAME,...] [--json FILE]   measure (--markdown docs/measurements.md renews its table)
   image              build the flashable image (later)
   clean              remove what setup and the tests left in this directory
 END

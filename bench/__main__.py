@@ -56,17 +56,37 @@ def machine() -> str:
     )
 
 
+BEGIN, END = "<!-- bench -->\n", "<!-- end of bench -->\n"
+
+
+def _renew(document: Path, results: list[Result]) -> None:
+    """Put the table between the two comments of the document."""
+    head, begun, rest = document.read_text().partition(BEGIN)
+    _, ended, tail = rest.partition(END)
+    if not (begun and ended):
+        raise click.UsageError(f"{document} lacks the lines {BEGIN.strip()} and {END.strip()}")
+    when = datetime.now(UTC).strftime("%Y-%m-%d")
+    document.write_text(f"{head}{BEGIN}{when}. {machine()}.\n\n{markdown(results)}\n{END}{tail}")
+
+
 @click.command()
 @click.option("--only", metavar="NAME,...", help=f"Only these: {', '.join([*GROUPS, *ALIASES])}.")
 @click.option(
     "--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write one object a measure."
 )
-@click.option("--markdown", "markdown_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a table.")
-def main(only: str | None, json_file: Path | None, markdown_file: Path | None) -> None:
+@click.option(
+    "--markdown",
+    "document",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Renew this file's table.",
+)
+def main(only: str | None, json_file: Path | None, document: Path | None) -> None:
     """Measure the gateway in the virtual village. Figures are of this machine and this moment; nothing fails by them.
 
     The exit code is 1 only where a measure could not be taken.
     """
+    if only and document is not None:
+        raise click.UsageError("--markdown renews the whole table, so it does not go with --only")
     wanted = list(dict.fromkeys(group_of(name) for name in only.split(","))) if only else list(GROUPS)
     click.echo(machine(), err=True)
     results: list[Result] = []
@@ -87,11 +107,8 @@ def main(only: str | None, json_file: Path | None, markdown_file: Path | None) -
     click.echo(table(results))
     if json_file is not None:
         json_file.write_text(json.dumps([result.as_json() for result in results], indent=1) + "\n")
-    if markdown_file is not None:
-        when = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        markdown_file.write_text(
-            f"Machine: {machine()}. Load {os.getloadavg()[0]:.1f} at the end, {when}.\n\n{markdown(results)}\n"
-        )
+    if document is not None:
+        _renew(document, results)
     if broken:
         click.echo(f"not measured: {', '.join(broken)}", err=True)
         sys.exit(1)
