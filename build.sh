@@ -22,6 +22,8 @@ dnsmasq-base       gateway
 iproute2           gateway
 iptables           gateway
 busybox            tests
+dhcpcd-base        tests
+ipset              tests
 openssl            tests
 chromium           tests
 chromium-driver    tests
