@@ -11,7 +11,7 @@ readonly ATTEMPTS=5
 readonly EX_USAGE=64 EX_UNAVAILABLE=69 EX_NOPERM=77
 
 # What a bare Debian 12 lacks. The middle word says who needs it: build (python-iptables compiles a small shim and
-# bench/ its packet flood), gateway, or tests (the virtual village, the test CA, the browser test).
+# bench/ its packet flood), gateway, or tests (the virtual village, the test CA, the browser test). "a|b": b will do too.
 readonly PACKAGES="
 python3            gateway
 python3-dev        build
@@ -21,7 +21,8 @@ libc6-dev          build
 dnsmasq-base       gateway
 iproute2           gateway
 iptables           gateway
-busybox            tests
+busybox|busybox-static tests
+dhcpcd-base        tests
 dhcpcd-base        tests
 ipset              tests
 openssl            tests
@@ -52,12 +53,13 @@ retry() {
     done
 }
 
-installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
+# Is one of these installed: "name" or "name|other"?
+installed() { dpkg-query -W -f '${db:Status-Status}\n' ${1//|/ } 2>/dev/null | grep -qx installed; }
 
 setup_packages() {
     local package missing=()
     while read -r package _; do
-        [ -z "$package" ] || installed "$package" || missing+=("$package")
+        [ -z "$package" ] || installed "$package" || missing+=("${package%%|*}")
     done <<<"$PACKAGES"
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die $EX_UNAVAILABLE "this is not Debian; install what these packages hold, then try again: ${missing[*]}"
