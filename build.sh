@@ -10,24 +10,23 @@ readonly SERVICE_USER=gerbang
 readonly ATTEMPTS=5
 readonly EX_USAGE=64 EX_UNAVAILABLE=69 EX_NOPERM=77
 
-# What a bare Debian 12 lacks. The middle word says who needs it: build (python-iptables compiles a small shim and
-# bench/ its packet flood), gateway, or tests (the virtual village, the test CA, the browser test). "a|b": b will do too.
+# What a bare Debian 12 lacks, and what for: build (python-iptables compiles a small shim, bench/ its packet flood),
+# gateway, tests (the virtual village, the test CA, the browser test). "a|b": b will do too.
 readonly PACKAGES="
-python3            gateway
-python3-dev        build
-python3-venv       build
-gcc                build
-libc6-dev          build
-dnsmasq-base       gateway
-iproute2           gateway
-iptables           gateway
-busybox|busybox-static tests
-dhcpcd-base        tests
-dhcpcd-base        tests
-ipset              tests
-openssl            tests
-chromium           tests
-chromium-driver    tests
+python3-dev             build
+python3-venv            build
+gcc                     build
+libc6-dev               build
+python3                 gateway
+dnsmasq-base            gateway
+iproute2                gateway
+iptables                gateway
+busybox|busybox-static  tests
+dhcpcd-base             tests
+ipset                   tests
+openssl                 tests
+chromium                tests
+chromium-driver         tests
 "
 
 say() { printf 'build.sh: %s\n' "$*" >&2; }
