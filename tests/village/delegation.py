@@ -18,17 +18,17 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from tests.village import links
-from tests.village.box import require_tools
-from tests.village.gateway import GerbangGateway
+from tests.village.box import require_tools, signal_process
+from tests.village.gateway import LAN, WAN, GerbangGateway
 from tests.village.internet import REPOSITORY, UPLINK, Internet
 
 PREFIX: Final = ipaddress.IPv6Network("2001:db8:a700::/56")
+CONFIG, LOG = Path("/run/dhcpcd.conf"), Path("/run/dhcpcd.log")
 
 _SERVER_PORT = 547
 _ALL_SERVERS = "ff02::1:2"
@@ -61,7 +61,12 @@ class Provider:
     """
 
     def __init__(
-        self, internet: Internet, prefix: ipaddress.IPv6Network | None = PREFIX, *, renew_s: int = 2, valid_s: int = 3600
+        self,
+        internet: Internet,
+        prefix: ipaddress.IPv6Network | None = PREFIX,
+        *,
+        renew_s: int = 2,
+        valid_s: int = 3600,
     ) -> None:
         self.prefix = prefix
         self.renew_s, self.valid_s = renew_s, valid_s
@@ -161,23 +166,22 @@ class Client:
 
     def __init__(self, gateway: GerbangGateway) -> None:
         require_tools("dhcpcd")
-        config, log = Path("/run/dhcpcd.conf"), Path("/run/dhcpcd.log")
-        gateway.box.write(config, documented_config())
+        self._box = gateway.box
+        self._box.write(CONFIG, documented_config())
         # Its lease file stays in the box. No udev tells it there that interfaces are ready.
-        start = f"mount -t tmpfs tmpfs /var/lib/dhcpcd && exec dhcpcd --nodev --nobackground --config {config} wan0 lan0 2>{log}"
-        self._box, self._log = gateway.box, log
-        before = {process.pid for process in self._box.processes()}
+        dhcpcd = f"dhcpcd --nodev --nobackground --config {CONFIG} {WAN} {LAN} 2>{LOG}"
+        start = f"mount -t tmpfs tmpfs /var/lib/dhcpcd && exec {dhcpcd}"
         self._child: subprocess.Popen[Any] | None = self._box.popen(["sh", "-ec", start])
-        self._before = before
 
     def log(self) -> str:
-        return self._box.read(self._log)
+        return self._box.read(LOG)
 
     def close(self, timeout_s: float = 10) -> None:
         if self._child is None:
             return
-        main = min(p.pid for p in self._box.processes() if "dhcpcd" in p.command[0] and p.pid not in self._before)
-        os.kill(main, signal.SIGTERM)
+        for process in self._box.processes():
+            if process.command[0].startswith("dhcpcd: [manager]"):  # how its main process calls itself
+                signal_process(process, signal.SIGTERM)
         self._child.wait(timeout=timeout_s)
         self._box.ns.reap(self._child)
         self._child = None
@@ -187,13 +191,3 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def wait_until(holds: Any, timeout_s: float, what: str) -> float:
-    """Seconds until ``holds()`` is true; TimeoutError saying ``what`` did not happen."""
-    started_s = time.monotonic()
-    while not holds():
-        if time.monotonic() - started_s > timeout_s:
-            raise TimeoutError(f"after {timeout_s} s: {what}")
-        time.sleep(0.05)
-    return time.monotonic() - started_s
