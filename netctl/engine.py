@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -30,11 +30,11 @@ from netctl.api.types import (
     Status,
     Usage,
 )
-from netctl.kernel.base import Kernel, Member
-from netctl.ledger import Key, Ledger
+from netctl.kernel.base import Kernel
+from netctl.ledger import Ledger
 from netctl.model import Model
 from netctl.ops import DelMember, Op, SetClass, SetMember
-from netctl.plan import Counters, Surroundings, counters, forwarded_ipv6, highest, is_live, live, places, plan
+from netctl.plan import Surroundings, counters, forwarded_ipv6, is_live, live, places, plan
 from netctl.validate import Validator
 
 log = logging.getLogger("netctl")
@@ -91,8 +91,6 @@ class Engine:
         self._model: Model | None = None
         self._in_doubt = False  # a batch failed half way: the model may be wrong
         self._ledger = Ledger()
-        self._counts: dict[Key, Counters] = {}  # of the members, as last read
-        self._counted_boot_s = 0.0
         self._seen: dict[str, float] = {}
         self._drift = 0
         self._drift_total = 0
@@ -192,11 +190,10 @@ class Engine:
 
     def usage(self, grant: int | None) -> Usage:
         """Counters of all members, and of those removed lately. Of one grant: at most FRESH_S old."""
-        if grant is None or self._clock() - self._counted_boot_s > FRESH_S:
-            self._count(self._kernel.members())
-        values = {**self._ledger.last, **self._counts}
-        if grant is not None:
-            values = {key: value for key, value in values.items() if key[0] == grant}
+        now = self._clock()
+        if grant is None or now - self._ledger.read_boot_s > FRESH_S:
+            self._ledger.read(self._kernel.members(), now)
+        values = self._ledger.values(grant)
         return Usage(
             boot_id=self._boot_id,
             counters=tuple(
@@ -358,7 +355,7 @@ class Engine:
             link_down_kbit=self._config.link_down_kbit,
             link_up_kbit=self._config.link_up_kbit,
             lan_prefixes=self._prefixes,
-            retired=self._ledger.last,
+            retired=self._ledger.kept,
             seen=self._seen,
         )
 
@@ -381,11 +378,12 @@ class Engine:
         for ip, member in before.items():
             there = found.members.get(ip)
             if there is None or there.grant != member.grant or not there.complete:
-                self._keep(member, now)
+                self._ledger.keep(member, now)
+                self._unsaved = True
             elif ":" in ip and counters(there) != counters(member):
                 self._seen[ip] = now
         self._seen = {ip: at for ip, at in self._seen.items() if ip in found.members or ip in found.neighbours}
-        self._count(found.members)
+        self._ledger.read(found.members, now)
         self._ledger.prune(self._grants, now)
         self._model = Model.of(found, now, {g.id: g.mac for g in self._grants.values()})
         self._in_doubt = False
@@ -451,25 +449,11 @@ class Engine:
                     ended.append(member)
         if not ended:
             return
-        if not fresh:
-            self._count(self._kernel.members())
         now = self._clock()
+        if not fresh:
+            self._ledger.read(self._kernel.members(), now)
         for member in ended:
-            self._keep(member, now)
-
-    def _count(self, members: Mapping[str, Member]) -> None:
-        """Take over counters just read. Of half a member the lost direction stands where it was last seen."""
-        before = self._counts
-        self._counts = {(m.grant, m.ip): counters(m) for m in members.values()}
-        for member in members.values():
-            if not member.complete:
-                key = (member.grant, member.ip)
-                self._counts[key] = highest(before.get(key), self._counts[key])
-        self._counted_boot_s = self._clock()
-
-    def _keep(self, member: Member, now_boot_s: float) -> None:
-        key = (member.grant, member.ip)
-        self._ledger.keep(key, highest(self._counts.get(key), counters(member)), now_boot_s)
+            self._ledger.keep(member, now)
         self._unsaved = True
 
     def _settled(self, now: float) -> None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from netctl.api.errors import BAD_REQUEST, KERNEL, REFUSED, UNSUPPORTED, NetctlError
 from netctl.api.types import Feature
 from netctl.engine import Engine
+from netctl.kernel.base import Member
 from netctl.kernel.fake import FakeKernel
 from netctl.ledger import KEPT_S, MAX_KEPT, Ledger
 from netctl.ops import Direction, SetMember
@@ -373,22 +374,26 @@ def test_usage_of_one_grant_does_not_read_the_kernel_at_each_page_view(gateway: 
     assert gateway.engine.usage(1).counters[0].up_bytes == 9
 
 
+def a_member(grant_id: int) -> Member:
+    return Member(ipv4(1), mac(1), 0x10, grant_id, None, 1, 2, 3, 4)
+
+
 def test_the_ledger_is_bounded_and_keeps_the_newest() -> None:
     ledger = Ledger()
     for number in range(MAX_KEPT + 10):
-        ledger.keep((number, ipv4(1)), (1, 2, 3, 4), 1000.0)
+        ledger.keep(a_member(number), 1000.0)
     ledger.prune(set(), 1000.0)
-    assert len(ledger.last) == MAX_KEPT
-    assert min(key[0] for key in ledger.last) == 10
+    assert len(ledger.kept) == MAX_KEPT
+    assert min(key[0] for key in ledger.kept) == 10
 
 
 def test_what_was_kept_anew_is_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("netctl.ledger.MAX_KEPT", 1)
     ledger = Ledger()
     for number in (1, 2, 1):
-        ledger.keep((number, ipv4(1)), (1, 2, 3, 4), 1000.0)
+        ledger.keep(a_member(number), 1000.0)
     ledger.prune(set(), 1000.0)
-    assert list(ledger.last) == [(1, ipv4(1))]
+    assert list(ledger.kept) == [(1, ipv4(1))]
 
 
 def test_an_address_that_comes_back_after_an_hour_under_the_same_grant_goes_on_counting(gateway: Gateway) -> None:
