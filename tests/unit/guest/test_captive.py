@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from portal.admission import GateError
@@ -16,6 +16,7 @@ from portal.guest.app import _normal_ip, create_app
 from tests.unit.guest.conftest import GATEWAY, MAC, PHONE, Phone
 from tests.unit.guest.fake_gate import FakeGate
 
+OWN_NAMES = {GATEWAY, "gerbang.lan"}
 PROBES = json.loads((Path(__file__).parents[2] / "data/probes.json").read_text())["probes"]
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT", "PROPFIND", "XYZ")
 
@@ -81,6 +82,7 @@ def test_forged_and_missing_hosts_get_302(phone: Phone, host: str) -> None:
 @given(host=st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=60))
 def test_no_host_header_breaks_it(host: str) -> None:
     app = _APP.setdefault("app", _make_app())
+    assume(host.strip().lower().partition(":")[0] not in OWN_NAMES)  # a generator that reads the source finds them
     response = Phone(app).get("/generate_204", host or "-")
     assert response.status_code == 302
     assert response.headers["Location"] == f"http://{GATEWAY}/"
