@@ -7,6 +7,7 @@ Own chains only, jumped to from position 1 of the built-in ones:
     filter  INPUT        what a device may ask of the gateway; what nobody else may
     nat     PREROUTING   port 80 of those who are not members, and of the gateway's own addresses -> the portal
     nat     POSTROUTING  masquerade of the LAN's private addresses
+    mangle  PREROUTING   drop what comes from the LAN under an address that is not of the LAN
     mangle  FORWARD      count in the sets, take the HTB class from them, clamp the MSS
 Port 443 is never redirected except on the gateway's own addresses. Refusal is a TCP reset or an ICMP answer, never
 silence (0.2 s instead of 20 s until a phone notices), but for strangers on the uplink and a DNS flood.
@@ -91,6 +92,7 @@ def ruleset(config: GatewayConfig, family: Family, keyed_by_mac: bool, nat: bool
         *_filter_forward(config, family, sender, _set(down, "dst")),
         *_filter_input(config, family, sender),
         *(_nat(config, family, sender) if nat else ()),
+        *_forged(config, family, sender),
         *_mangle(config, sender, _set(down, "dst")),
     ]
     return tuple(sorted(rules, key=lambda rule: TABLES.index(rule.table)))
@@ -259,6 +261,25 @@ def _nat(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list
             Rule(table="nat", chain=_POSTROUTING, source=private, target="MASQUERADE"),
         ]
     return rules
+
+
+def _forged(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list[Rule]:
+    """Drop forged senders before anything answers them: a refusal, a DNS answer or a SYN-ACK would go to the uplink.
+
+    Such an answer carries what an unknown device wrote to whom it likes (an ICMP error quotes it), and the gateway's
+    name is on it. The routing table says what is of the LAN, a delegated prefix included; members are known already.
+    """
+
+    def rule(target: str, source: str | None = None, *matches: Match) -> Rule:
+        return Rule(table="mangle", chain=_PREROUTING, target=target, source=source, matches=matches)
+
+    return [
+        Rule(table="mangle", chain="PREROUTING", in_interface=config.lan_interface, target=_PREROUTING),
+        rule("RETURN", None, _member(sender)),
+        # Who asks for an address has none yet; ip6t_rpfilter itself lets :: pass.
+        *([rule("RETURN", "0.0.0.0/32")] if family == 4 else []),
+        rule("DROP", None, Match("rpfilter", (("invert", ""),))),
+    ]
 
 
 def _mangle(config: GatewayConfig, sender: tuple[str, str], receiver: tuple[str, str]) -> list[Rule]:
