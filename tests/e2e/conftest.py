@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +73,44 @@ def new_phone(village: Village) -> Iterator[NewPhone]:
 def phone(new_phone: NewPhone) -> Phone:
     """A phone that has joined and not logged in."""
     return new_phone()
+
+
+def _network_of(pid: str) -> str | None:
+    try:
+        return str(Path(f"/proc/{pid}/ns/net").readlink()).removeprefix("net:[").rstrip("]")
+    except OSError:
+        return None
+
+
+def descendants(pid: int) -> set[str]:
+    """Process ids of all that a process started, and what those did."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[entry.name] = (entry / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue
+    found = {str(pid)}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found - {str(pid)}
+
+
+def namespaces_of(pids: set[str]) -> set[str]:
+    """Inode numbers of the network namespaces that these processes are in, without this process's own."""
+    return {inode for inode in map(_network_of, pids) if inode is not None} - {str(_network_of("self"))}
+
+
+def processes_in(inodes: set[str]) -> list[str]:
+    """Processes of this machine in one of these network namespaces, without those that have just ended."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and _network_of(entry.name) in inodes:
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if command:
+                found.append(f"{entry.name} {command}")
+    return found

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
+from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.e2e.conftest import NewPhone
+from tests.e2e.conftest import NewPhone, descendants, namespaces_of, processes_in
 from tests.village import demo, story
 from tests.village.gateway import GerbangGateway
+from tests.village.internet import REPOSITORY
 from tests.village.phone import Phone
 from tests.village.village import Village
 from tests.village.webserver import PROBES
@@ -18,15 +24,49 @@ from tests.village.webserver import PROBES
 KNOWN: list[dict[str, Any]] = json.loads(Path(PROBES).read_text())["probes"]
 
 
-def test_story(village: Village, new_phone: NewPhone) -> None:
-    """Each step holds what it claims; see tests.village.story."""
-    (phone,) = village.add_phones(1)
+def test_the_demo_plays_the_story_then_lets_a_browser_be_the_phone_and_leaves_nothing() -> None:
+    """The command itself, as a person runs it: every step of tests.village.story, the address, a tap, Ctrl-C."""
+    child = subprocess.Popen(
+        [sys.executable, "-u", "-m", "tests.village.demo"],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert child.stdout is not None
+    said = ""
     try:
-        scene = story.Scene(village, phone)
-        for step in story.STEPS:
-            step.play(scene)
+        while (line := child.stdout.readline()) and "http://127.0.0.1:" not in line:
+            said += line
+        found = re.search(r"http://127\.0\.0\.1:\d+/", line)
+        assert found, said
+        for number, step in enumerate(story.STEPS, 1):
+            assert re.search(rf"^ *{number}  {step.name} +ok", said, re.MULTILINE), said
+        url = found.group()
+        assert "the phone is not online" in _next_news(child.stdout)
+        assert b"/login" in urlopen(url).read()
+        with urlopen(Request(f"{url}login", method="POST", headers={"Origin": url.rstrip("/")})) as status:
+            assert status.url == f"{url}status", "the 303 leads the browser on, to this machine's address"
+            assert b"/logout" in status.read()
+        assert "the phone is online" in _next_news(child.stdout)
+        inside = namespaces_of(descendants(child.pid))
+        assert len(inside) == 2, "the Internet and the gateway run programs"
+        child.send_signal(signal.SIGINT)
+        rest = child.stdout.read()
+        assert child.wait(timeout=10) == 0, rest
     finally:
-        phone.close()
+        child.kill()
+        child.wait()
+        child.stdout.close()
+    assert "Everything is gone" in rest
+    assert processes_in(inside) == []
+
+
+def _next_news(lines: TextIO) -> str:
+    while line := lines.readline():
+        if "the phone is" in line:
+            return line
+    raise AssertionError("the demo ended")
 
 
 def test_the_demo_fails_when_a_step_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

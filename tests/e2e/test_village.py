@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.conftest import processes_in
 from tests.village import measure
 from tests.village.internet import REPOSITORY, WEB
 from tests.village.netns import Namespace, keeper
@@ -28,21 +29,6 @@ time.sleep(600)
 """
 
 
-def _in_namespaces(inodes: set[str]) -> list[str]:
-    """Processes of this machine that are in one of those network namespaces."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                inside = str((entry / "ns/net").readlink()).removeprefix("net:[").rstrip("]") in inodes
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if inside and command:
-                found.append(f"{entry.name} {command}")
-    return found
-
-
 def _named() -> list[str]:
     directory = Path("/run/netns")
     return sorted(entry.name for entry in directory.iterdir()) if directory.exists() else []
@@ -56,13 +42,13 @@ def test_a_killed_run_leaves_no_process_and_no_namespace(gateway: str) -> None:
     try:
         inodes = set(child.stdout.readline().split())
         assert len(inodes) == 5, "the village did not come up"
-        assert len(_in_namespaces(inodes)) >= 4, "its programs were looked for in the wrong place"
+        assert len(processes_in(inodes)) >= 4, "its programs were looked for in the wrong place"
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
     end_s = time.monotonic() + 5
-    while (left := _in_namespaces(inodes)) and time.monotonic() < end_s:
+    while (left := processes_in(inodes)) and time.monotonic() < end_s:
         time.sleep(0.05)
     assert left == []
     mounts = Path("/proc/self/mountinfo").read_text()

@@ -61,6 +61,7 @@ def main(arguments: list[str]) -> int:
     once = "--once" in arguments
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have told us to ignore it
     print(OPENING)
     begun_s = time.monotonic()
     try:

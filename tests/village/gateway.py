@@ -51,7 +51,8 @@ class Gateway:
         # The box's own system brings the uplink up, as systemd-networkd does in the image.
         if ipv6:
             ns.sysctl(f"net.ipv6.conf.{WAN}.accept_ra", 2)
-            ns.sysctl(f"net.ipv6.conf.{WAN}.accept_dad", 0)  # nobody else is on this cable
+            for interface in (WAN, LAN):  # 2 s of asking who else has these addresses: nobody in a village
+                ns.sysctl(f"net.ipv6.conf.{interface}.accept_dad", 0)
             ns.sysctl(f"net.ipv6.conf.{WAN}.router_solicitation_delay", 0)
         else:
             ns.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
@@ -140,15 +141,11 @@ class GerbangGateway(Gateway):
             assert self._main is not None
             if self._main.poll() is not None:
                 raise RuntimeError(f"`gerbang run` ended with {self._main.returncode}:\n{self.log()[-3000:]}")
-            if self._netctl_answers() and self.answers(53) and self.answers(port) and self._addresses_are_final():
+            if self._netctl_answers() and self.answers(53) and self.answers(port):
                 return
             if time.monotonic() > end_s:
                 raise TimeoutError(f"the gateway was not ready after {timeout_s} s:\n{self.log()[-3000:]}")
             time.sleep(0.05)
-
-    def _addresses_are_final(self) -> bool:
-        """Duplicate address detection is over. Before, nobody advertises on lan0, and phones ask again after 4 s."""
-        return not any(flags & 0x40 for *_, flags in links.addresses(self.ns, LAN, 6))  # IFA_F_TENTATIVE
 
     def _netctl_answers(self) -> bool:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
