@@ -24,18 +24,12 @@ from tests.village.webserver import UDP_PORT
 ROUTER = LAN_ADDRESS.partition("/")[0]
 
 
-def _checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
-    total = (total >> 16) + (total & 0xFFFF)
-    return ~(total + (total >> 16)) & 0xFFFF
-
-
 def _udp_packet(source: str, destination: str, payload: bytes) -> bytes:
     """IPv4 and UDP headers (RFC 791, 768) without UDP checksum, which IPv4 allows."""
     total = 28 + len(payload)
     addresses = socket.inet_aton(source) + socket.inet_aton(destination)
     head = struct.pack("!BBHHHBBH", 0x45, 0, total, 1, 0, 64, socket.IPPROTO_UDP, 0) + addresses
-    head = head[:10] + struct.pack("!H", _checksum(head)) + head[12:]
+    head = head[:10] + struct.pack("!H", measure.checksum(head)) + head[12:]
     return head + struct.pack("!4H", 40000, UDP_PORT, 8 + len(payload), 0) + payload
 
 
@@ -64,9 +58,8 @@ def test_frames_with_a_users_ip_and_another_mac_neither_pass_nor_count(
     router_mac = user.neighbour_mac(ROUTER)
     assert router_mac is not None
     before = gateway.usage(user.mac)
-    for number in range(50):
+    for _ in range(50):
         thief.send_frame(_udp_packet(user.address, WEB, b"D" + b"THIEVERY" + bytes(500)), destination=router_mac)
-        del number
     time.sleep(0.3)
     assert gateway.usage(user.mac) == before
     # The same packets with the right MAC do pass: the test can tell the difference.

@@ -14,6 +14,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +65,13 @@ def tcp_down(phone: Phone, host: str, seconds: float = 4.0, *, family: int = 4) 
     with sock:
         sock.sendall(f"GET /bytes?seconds={seconds + WARM_UP_S} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
         end_s = time.monotonic() + seconds + WARM_UP_S
-        while time.monotonic() < end_s and (part := sock.recv(65536)):
-            samples.append((time.monotonic(), len(part)))
+        with suppress(TimeoutError):  # one of many connections may starve for a while
+            while (left := end_s - time.monotonic()) > 0:
+                sock.settimeout(left)
+                part = sock.recv(65536)
+                if not part:
+                    break
+                samples.append((time.monotonic(), len(part)))
     return _rate(samples)
 
 
@@ -172,7 +178,7 @@ def ping(
         for sequence in range(count):
             packet = struct.pack("!BBHHH", request, 0, 0, ident, sequence) + bytes(48)
             if not v6:  # the kernel fills in the checksum of ICMPv6 only
-                packet = packet[:2] + struct.pack("!H", _checksum(packet)) + packet[4:]
+                packet = packet[:2] + struct.pack("!H", checksum(packet)) + packet[4:]
             sent[sequence] = time.clock_gettime(time.CLOCK_REALTIME)
             try:
                 sock.send(packet)
@@ -183,7 +189,8 @@ def ping(
     return [got.get(sequence) for sequence in range(count)]
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
+    """The Internet checksum of an even number of bytes (RFC 1071)."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
