@@ -40,7 +40,8 @@ class DelClass:
 class SetMember:
     """Admit the address ``ip`` of ``mac`` under grant ``grant`` in both directions, or change its timeout.
 
-    ``timeout_s`` None means until removed. The four counters are where counting (re)starts; None keeps what is there.
+    ``timeout_s`` None means until removed. The four counters (up bytes, down bytes, up packets, down packets) are where
+    counting (re)starts; None keeps what is there, and a member that was not there starts from 0.
     """
 
     ip: str

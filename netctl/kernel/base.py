@@ -44,7 +44,8 @@ class ClassRates:
 class Observed:
     """Kernel state inside Gerbang's own names. Keys: address, (direction, minor), address.
 
-    ``neighbours`` are the valid entries of the LAN, dynamic and permanent (address -> MAC), ``pinned`` the permanent.
+    ``neighbours`` are the valid entries of the LAN, dynamic and permanent, link-local addresses included (address ->
+    MAC); ``pinned`` are the permanent ones that Gerbang made: another program's are not among them.
     ``intact`` is False where rules, sets or root classes are missing or changed; ``setup`` then mends them.
     """
 
@@ -77,7 +78,11 @@ class Kernel(Protocol):
         """The members alone, as in ``observe``: for their counters, at a third of its cost."""
 
     def apply(self, ops: Sequence[Op]) -> None:
-        """Do the operations in order, in as few messages as possible; stops at the first that the kernel refuses."""
+        """Do the operations in order, in as few messages as possible: neighbouring ones of a kind go as one batch.
+
+        Raises at the first batch in which the kernel refuses one; others of that batch may have been done. Setting what
+        stands is a change, deleting what is not there is success.
+        """
 
     def whois(self, ip: str) -> str | None:
         """MAC of a valid neighbour entry for ``ip`` on the LAN interface, else None."""
@@ -89,7 +94,7 @@ class Kernel(Protocol):
         """(address, MAC) of neighbours that turned valid since the last call; never blocks."""
 
     def flush_connections(self, ips: Sequence[str]) -> None:
-        """Forget conntrack entries of these addresses (hygiene after a logout); best effort."""
+        """Forget conntrack entries of these addresses and of no other (hygiene after a logout); best effort."""
 
     def lan_prefixes(self) -> tuple[str, ...]:
         """The LAN's IPv4 network and IPv6 prefixes now in use, ``10.77.0.0/20``, ``fd..::/64``."""

@@ -87,12 +87,12 @@ def lan_addresses(netlink: Netlink, index: int) -> list[ipaddress.IPv4Interface 
     return found
 
 
-def gateway_ula(config: GatewayConfig) -> str | None:
-    """The gateway's own address in the ULA prefix: the first, with its length."""
+def own_addresses(config: GatewayConfig) -> tuple[str, ...]:
+    """What the LAN interface bears by the configuration: its IPv4 address, and the first of the ULA prefix."""
     if config.ula_prefix is None:
-        return None
+        return (config.lan_address,)
     network = ipaddress.IPv6Network(config.ula_prefix)
-    return f"{network[1]}/{network.prefixlen}"
+    return config.lan_address, f"{network[1]}/{network.prefixlen}"
 
 
 def missing_addresses(
@@ -103,13 +103,7 @@ def missing_addresses(
     The ULA stands beside a prefix that the provider has delegated, not instead of it: devices prefer the public address
     (RFC 6724, rule 6: same label), and nobody is cut off when the prefix comes, changes or goes.
     """
-    missing = []
-    if ipaddress.ip_interface(config.lan_address) not in standing:
-        missing.append(config.lan_address)
-    ula = gateway_ula(config)
-    if ula is not None and ipaddress.ip_interface(ula) not in standing:
-        missing.append(ula)
-    return tuple(missing)
+    return tuple(text for text in own_addresses(config) if ipaddress.ip_interface(text) not in standing)
 
 
 def switches(config: GatewayConfig) -> tuple[tuple[str, str], ...]:
@@ -143,21 +137,25 @@ def forwarding_stands() -> bool:
     return all(_read(path) in (value, None) for path, value in forwarding())
 
 
-def set_switches(values: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Write the values; return what stood before where it was different. Absent switches are passed over."""
-    old = {}
+def to_switch(values: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
+    """(path, value now, value wanted) of those that are there and stand otherwise, in the order given."""
+    found = []
     for path, value in values:
         before = _read(path)
         if before is None or before == value:
             continue
         if value == LISTEN_AS_ROUTER and before == "0":
             continue  # another program listens there (systemd-networkd, NetworkManager), or nobody shall
+        found.append((path, before, value))
+    return found
+
+
+def switch(values: Sequence[tuple[str, str, str]]) -> None:
+    for path, _, value in values:
         try:
             (SYSCTL / path).write_text(value)
         except OSError as exc:
             raise NetctlError(KERNEL, f"cannot set /proc/sys/net/{path} to {value}: {exc.strerror}") from exc
-        old[path] = before
-    return old
 
 
 def raise_neighbour_limits() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import ipaddress
 import itertools
 import os
@@ -35,12 +36,14 @@ MAX_FLUSHES: Final = 256  # conntrack walks its whole table for each address
 class Memory(msgspec.Struct):
     """What must survive the daemon, in a file beside its state: how things were before, and what stands since.
 
-    ``standing``: per family a digest of the rules as asked for and as the kernel then held them.
+    ``standing``: per family a digest of the rules as asked for and as the kernel then held them. ``notes``: what setup
+    could not do and why, '' where it could.
     """
 
     switches: dict[str, str] = {}
     addresses: list[str] = []
     standing: dict[str, tuple[str, str]] = {}
+    notes: dict[str, str] = {}
 
 
 class LinuxKernel:
@@ -51,7 +54,7 @@ class LinuxKernel:
         self._lan = ipaddress.IPv4Interface(config.lan_address).network
         self._lock = threading.RLock()
         self._features: tuple[Feature, ...] | None = None
-        self._warnings: tuple[Feature, ...] = ()
+        self._digests: dict[Family, str] = {}
         self._events: Netlink | None = None
         self._memory_path = Path(config.state_path + ".before")
         try:
@@ -65,13 +68,20 @@ class LinuxKernel:
 
     def probe(self) -> tuple[Feature, ...]:
         with self._lock:
-            if self._features is None:
-                with _kernel("try its features"):
-                    self._features = probe.probe(self._config, self._netfilter, self._route)
-            return (*self._features, *self._warnings)
+            notes = self._remember().notes.items()
+            return (
+                *self._found(),
+                *(Feature(name=name, present=not why, required=False, detail=why) for name, why in notes),
+            )
+
+    def _found(self) -> tuple[Feature, ...]:
+        if self._features is None:
+            with _kernel("try its features"):
+                self._features = probe.probe(self._config, self._netfilter, self._route)
+        return self._features
 
     def _has(self, name: str) -> bool:
-        return probe.present(self.probe(), name)
+        return probe.present(self._found(), name)
 
     def _families(self) -> tuple[Family, ...]:
         return (4, 6) if self._has(probe.IPV6) else (4,)
@@ -85,6 +95,13 @@ class LinuxKernel:
     def _rules(self, family: Family) -> tuple[Rule, ...]:
         keyed_by_mac = family == 4 or self._has(probe.IP_MAC_HASH)
         return ruleset(self._config, family, keyed_by_mac, family == 4 or self._has(probe.NAT6))
+
+    def _digest(self, family: Family) -> str:
+        """Of the rules as they are asked for; they do not change while this object lives."""
+        if family not in self._digests:
+            text = "\n".join(f"{rule.table} {rule}" for rule in self._rules(family))
+            self._digests[family] = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return self._digests[family]
 
     def _index(self, direction: Direction) -> int:
         config = self._config
@@ -100,7 +117,7 @@ class LinuxKernel:
 
     def setup(self) -> None:
         with self._lock:
-            lacking = [f for f in self.probe() if f.required and not f.present]
+            lacking = [f for f in self._found() if f.required and not f.present]
             if lacking:
                 names = ", ".join(f.name for f in lacking)
                 raise NetctlError(
@@ -131,15 +148,15 @@ class LinuxKernel:
             self._put_rules(memory)
             report = child.report(links.Report)
         memory.addresses = sorted({*memory.addresses, *report.added})
+        memory.notes = {
+            "offloads off": "; ".join(report.warnings),
+            "room for neighbours": links.raise_neighbour_limits(),
+        }
+        to_switch = links.to_switch(links.switches(config))
+        memory.switches = {**{path: before for path, before, _ in to_switch}, **memory.switches}
+        self._memorise(memory)  # before the first is switched: teardown must know how it was
         self._put_classes()
-        limits = links.raise_neighbour_limits()
-        for path, before in links.set_switches(links.switches(config)).items():
-            memory.switches.setdefault(path, before)
-        self._memorise(memory)
-        self._warnings = tuple(
-            Feature(name=name, present=not detail, required=False, detail=detail)
-            for name, detail in (("offloads off", "; ".join(report.warnings)), ("room for neighbours", limits))
-        )
+        links.switch(to_switch)
 
     def _put_rules(self, memory: Memory, without_sets: bool = False) -> None:
         """Both families at once, each in a process of its own: importing python-iptables is nine tenths of the time."""
@@ -154,8 +171,8 @@ class LinuxKernel:
                 children[family] = child
             for family, child in children.items():
                 child.report(rules.Report)
-                memory.standing[str(family)] = (_digest(self._rules(family)), xtables.fingerprint(family))
-        self._memorise(memory)
+                if not without_sets:
+                    memory.standing[str(family)] = (self._digest(family), xtables.fingerprint(family))
 
     def _tables(self, family: Family) -> tuple[str, ...]:
         return TABLES if family == 4 or self._has(probe.NAT6) else tuple(t for t in TABLES if t != "nat")
@@ -173,7 +190,8 @@ class LinuxKernel:
     def teardown(self) -> None:
         with self._lock, _kernel("take the gateway down"):
             memory = self._remember()
-            links.set_switches(tuple(memory.switches.items()))
+            known = [path for path, _ in links.switches(self._config)]
+            links.switch(links.to_switch([(path, memory.switches[path]) for path in known if path in memory.switches]))
             with contextlib.ExitStack() as stack:
                 children = []
                 for family in self._families():
@@ -201,7 +219,7 @@ class LinuxKernel:
             self._raise(forgotten, "remove its neighbours", ignore=(errno.ENOENT,))
             if memory.addresses:
                 with _Child("netctl.kernel.links") as child:
-                    remove = tuple(memory.addresses)
+                    remove = tuple(a for a in memory.addresses if a in links.own_addresses(self._config))
                     child.order(links.Order(lan=self._config.lan_interface, uplink="", remove=remove))
                     child.report(links.Report)
 
@@ -248,7 +266,7 @@ class LinuxKernel:
             and all(sets.as_specified(self._netfilter, spec) for spec in self._sets())
             and not links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
             and all(
-                standing.get(str(family)) == (_digest(self._rules(family)), xtables.fingerprint(family))
+                standing.get(str(family)) == (self._digest(family), xtables.fingerprint(family))
                 for family in self._families()
             )
         )
@@ -377,7 +395,8 @@ class LinuxKernel:
     def flush_connections(self, ips: Sequence[str]) -> None:
         # Hygiene: the refusals of a kernel before 6.8 change nothing that matters.
         with self._lock, contextlib.suppress(OSError):
-            self._netfilter.transact([connections.flush_message(ip) for ip in ips[:MAX_FLUSHES]])
+            ipv4 = [ip for ip in ips if ":" not in ip]
+            self._netfilter.transact([connections.flush_message(ip) for ip in ipv4[:MAX_FLUSHES]])
 
     # --- memory -------------------------------------------------------------------------------------------------------
 
@@ -389,8 +408,10 @@ class LinuxKernel:
 
     def _memorise(self, memory: Memory) -> None:
         aside = self._memory_path.with_suffix(".new")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            aside.write_bytes(msgspec.json.encode(memory))
+            with os.fdopen(os.open(aside, flags, 0o600), "wb") as file:
+                file.write(msgspec.json.encode(memory))
             aside.replace(self._memory_path)
         except OSError as exc:
             raise NetctlError(KERNEL, f"cannot write {self._memory_path}: {exc.strerror}") from exc
@@ -439,12 +460,6 @@ class _Child:
         if report.error:
             raise NetctlError(KERNEL, report.error)
         return report
-
-
-def _digest(wanted: Sequence[Rule]) -> str:
-    import hashlib  # noqa: PLC0415 - not before it is needed
-
-    return hashlib.blake2b("\n".join(f"{r.table} {r}" for r in wanted).encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager

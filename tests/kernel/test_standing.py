@@ -307,3 +307,25 @@ def test_a_class_whose_queue_was_replaced_is_set_again(gateway: Scene) -> None:
     assert (Direction.DOWN, 0x10) not in gateway.kernel.observe().classes
     gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0x10))
     assert (Direction.DOWN, 0x10) in gateway.kernel.observe().classes
+
+
+def test_teardown_believes_its_file_only_about_what_setup_changes(gateway: Scene) -> None:
+    file = Path(gateway.config.state_path + ".before")
+    memory = msgspec.json.decode(file.read_bytes())
+    memory["switches"]["core/somaxconn"] = "7"
+    memory["addresses"].append("192.0.2.1/24")
+    file.write_bytes(msgspec.json.encode(memory))
+    gateway.out("ip", "address", "add", "192.0.2.1/24", "dev", "lan0")
+    gateway.kernel.teardown()
+    assert gateway.out("sysctl", "-n", "net.core.somaxconn").strip() != "7"
+    assert "192.0.2.1/24" in gateway.out("ip", "-o", "address", "show", "lan0")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"switches": 3}'])
+def test_a_spoilt_file_of_what_was_before_hinders_neither_setup_nor_teardown(gateway: Scene, content: str) -> None:
+    Path(gateway.config.state_path + ".before").write_text(content)
+    assert not gateway.kernel.observe().intact
+    gateway.kernel.setup()
+    assert gateway.kernel.observe().intact
+    gateway.kernel.teardown()
+    assert "GERBANG" not in gateway.out("iptables-legacy-save")
