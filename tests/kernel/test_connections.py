@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
-from pyroute2.netlink.nfnetlink.nfctsocket import NFCTSocket
 
+from netctl.kernel.wire import NETLINK_NETFILTER, Message, Netlink, attributes
 from tests.kernel.scene import Scene
 from tests.village import links
 from tests.village.netns import Namespace
+
+# include/uapi/linux/netfilter/nfnetlink_conntrack.h
+CT_GET = 1 << 8 | 1
+CTA_TUPLE_ORIG, CTA_TUPLE_IP, CTA_IP_V4_SRC, CTA_IP_V6_SRC = 1, 1, 1, 3
 
 
 @pytest.fixture
@@ -36,11 +41,12 @@ def sources(gateway: Namespace) -> set[str]:
 
     def dump() -> set[str]:
         found = set()
-        with NFCTSocket() as conntrack:
-            for family in (socket.AF_INET, socket.AF_INET6):
-                for entry in conntrack.dump(nfgen_family=family) if family == 2 else conntrack.dump(nfgen_family=10):
-                    ends = entry.get_attr("CTA_TUPLE_ORIG").get_attr("CTA_TUPLE_IP")
-                    found.add(ends.get_attr("CTA_IP_V4_SRC") or ends.get_attr("CTA_IP_V6_SRC"))
+        with closing(Netlink(NETLINK_NETFILTER)) as netlink:
+            for family, source in ((socket.AF_INET, CTA_IP_V4_SRC), (socket.AF_INET6, CTA_IP_V6_SRC)):
+                for data, start, end in netlink.dump(Message(CT_GET, 0, bytes((family, 0, 0, 0)))):
+                    original = attributes(data, start + 4, end)[CTA_TUPLE_ORIG]
+                    ends = attributes(original, 0, len(original))[CTA_TUPLE_IP]
+                    found.add(socket.inet_ntop(family, attributes(ends, 0, len(ends))[source]))
         return found
 
     return gateway.call(dump)
