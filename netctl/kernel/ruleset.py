@@ -232,11 +232,7 @@ def _filter_input(config: GatewayConfig, family: Family, sender: tuple[str, str]
 
 def _nat(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list[Rule]:
     own = Match("addrtype", (("dst-type", "LOCAL"),))
-    if family == 4:
-        private: str | None = str(ipaddress.ip_interface(config.lan_address).network)
-    else:
-        # A delegated prefix is public and passes as it is: only the ULA is hidden.
-        private = str(ipaddress.ip_network(config.ula_prefix)) if config.ula_prefix else None
+    private = _private(config, family)  # a delegated prefix is public and passes as it is
 
     def redirect(port: int, to: int, *matches: Match) -> Rule:
         return Rule(
@@ -267,19 +263,26 @@ def _forged(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> l
     """Drop forged senders before anything answers them: a refusal, a DNS answer or a SYN-ACK would go to the uplink.
 
     Such an answer carries what an unknown device wrote to whom it likes (an ICMP error quotes it), and the gateway's
-    name is on it. The routing table says what is of the LAN, a delegated prefix included; members are known already.
+    name is on it. What the configuration names is of the LAN at the price of one comparison; of other addresses
+    (a delegated prefix, a technician's second network) the routing table says it, and members need not be asked.
     """
 
     def rule(target: str, source: str | None = None, *matches: Match) -> Rule:
         return Rule(table="mangle", chain=_PREROUTING, target=target, source=source, matches=matches)
 
-    return [
-        Rule(table="mangle", chain="PREROUTING", in_interface=config.lan_interface, target=_PREROUTING),
-        rule("RETURN", None, _member(sender)),
-        # Who asks for an address has none yet; ip6t_rpfilter itself lets :: pass.
-        *([rule("RETURN", "0.0.0.0/32")] if family == 4 else []),
-        rule("DROP", None, Match("rpfilter", (("invert", ""),))),
-    ]
+    private = _private(config, family)
+    known = [rule("RETURN", private)] if private else []
+    jump = Rule(table="mangle", chain="PREROUTING", in_interface=config.lan_interface, target=_PREROUTING)
+    # Who asks for an address by IPv4 has none yet; ip6t_rpfilter itself lets :: and link-local senders pass.
+    known.append(rule("RETURN", "0.0.0.0/32") if family == 4 else rule("RETURN", None, _member(sender)))
+    return [jump, *known, rule("DROP", None, Match("rpfilter", (("invert", ""),)))]
+
+
+def _private(config: GatewayConfig, family: Family) -> str | None:
+    """The LAN's network that only the gateway knows, None where it has none in this family."""
+    if family == 4:
+        return str(ipaddress.ip_interface(config.lan_address).network)
+    return str(ipaddress.ip_network(config.ula_prefix)) if config.ula_prefix else None
 
 
 def _mangle(config: GatewayConfig, sender: tuple[str, str], receiver: tuple[str, str]) -> list[Rule]:

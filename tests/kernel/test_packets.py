@@ -11,8 +11,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from netctl.kernel import probe
 from netctl.ops import DelMember, DelNeighbour, Direction, SetClass, SetMember
-from tests.kernel.scene import GATEWAY4, GATEWAY6, INTERNET4, INTERNET6, UPLINK4, UPLINK6, Phone, Scene, admit, listen
+from tests.kernel.scene import (
+    GATEWAY4,
+    GATEWAY6,
+    INTERNET4,
+    INTERNET6,
+    UPLINK4,
+    UPLINK6,
+    Phone,
+    Scene,
+    admit,
+    listen,
+    need,
+)
 from tests.village.netns import Namespace
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -129,6 +142,21 @@ def test_another_mac_with_an_admitted_address_is_refused(servers: Scene) -> None
     assert (after.up_bytes, after.down_bytes) == (before.up_bytes, before.down_bytes)
     assert servers.kernel.whois(phone.ipv4) == phone.mac  # the pin holds
     assert greeting(phone, INTERNET4, 443).startswith("internet ")
+
+
+def test_another_mac_with_an_admitted_ipv6_address_is_refused(servers: Scene) -> None:
+    need(servers.kernel, probe.IP_MAC_HASH)
+    phone, thief = servers.phone(5), servers.phone(6)
+    servers.kernel.apply(admit(phone.mac, phone.ipv6))
+    assert greeting(phone, INTERNET6, 443).startswith("internet ")
+    before = servers.kernel.observe().members[phone.ipv6]
+    thief.namespace.run(["ip", "address", "add", f"{phone.ipv6}/64", "dev", "wlan0", "nodad"])
+    with thief.namespace.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.bind((phone.ipv6, 0))
+        sock.sendto(b"stolen", (INTERNET6, 7000))
+        time.sleep(0.2)
+    after = servers.kernel.observe().members[phone.ipv6]
+    assert (after.up_packets, after.down_packets) == (before.up_packets, before.down_packets)
 
 
 def test_removal_stops_a_running_download(gateway: Scene) -> None:
