@@ -22,6 +22,7 @@ PROCESS_EVENTS = frozenset(
 KERNEL_IMPORTS = frozenset({"iptc"})
 ELSEWHERE = "A unit test must not touch the machine: move it to tests/kernel or tests/e2e, or hand the subject a fake."
 
+HERE = Path(__file__).parent
 _armed_for: Path | None = None  # the directory where Unix sockets are allowed; None: no unit test is running
 
 
@@ -76,3 +77,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         _armed_for = None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """After the last unit test, fixtures of other suites may end too (those of the session): they may do what they do."""
+    global _armed_for  # noqa: PLW0603 - as above
+    if nextitem is None or not nextitem.path.is_relative_to(HERE):
+        _armed_for = None
+    return (yield)
