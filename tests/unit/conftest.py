@@ -81,7 +81,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, None, None]:
-    """After the last unit test, fixtures of other suites may end too (those of the session): they may do what they do."""
+    """After the last unit test, fixtures of the whole session end too, and may do what is theirs to do."""
     global _armed_for  # noqa: PLW0603 - as above
     if nextitem is None or not nextitem.path.is_relative_to(HERE):
         _armed_for = None
