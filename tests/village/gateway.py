@@ -117,11 +117,6 @@ class GerbangGateway(Gateway):
         program = Path(sys.prefix) / "bin" / "gerbang"
         return [str(program), verb, *options]
 
-    def netctl_command(self, verb: str, *options: str) -> subprocess.CompletedProcess[str]:
-        """`netctl VERB` in the box."""
-        program = Path(sys.prefix) / "bin" / "netctl"
-        return self.box.run([str(program), verb, "--config", str(RUN / "netctl.json"), *options])
-
     def write_site(self) -> None:
         self.box.write(SITE_FILE, to_toml(self.site))
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +79,22 @@ class Internet:
         if self.ipv6:
             lines += [f"address=/{host}/{WEB6}" for host in hosts]
             lines += ["enable-ra", f"dhcp-range={ROUTER6[:-1]},ra-only,64,1h", f"ra-param={UPLINK},high,10,1800"]
-        # read at start only, so the file need not stay
-        with tempfile.NamedTemporaryFile("w", suffix=".conf") as config:
-            config.write("\n".join(lines) + "\n")
-            config.flush()
-            self._dns = self.ns.popen(
-                ["dnsmasq", "--keep-in-foreground", f"--conf-file={config.name}", "--log-facility=-"],
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-            assert self._dns.stderr is not None
-            for line in self._dns.stderr:  # it says "started" once its sockets are bound
-                if "started" in line:
-                    return
+        lines += ["quiet-ra", "quiet-dhcp6"]  # nobody reads what it says after its start
+        self._dns = self.ns.popen(
+            ["dnsmasq", "--keep-in-foreground", "--conf-file=-", "--log-facility=-"],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self._dns.stdin is not None and self._dns.stderr is not None
+        self._dns.stdin.write("\n".join(lines) + "\n")
+        self._dns.stdin.close()
+        line = ""
+        for line in self._dns.stderr:  # it says "started" once its sockets are bound
+            if "started" in line:
+                return
         raise RuntimeError(f"the village's resolver did not start: {line.strip()}")
-
-    def stop_dns(self) -> None:
-        """The provider's resolver falls silent."""
-        if self._dns is not None:
-            self._dns.kill()
-            self._dns.wait()
-            self._dns = None
 
     def unplugged(self, unplugged: bool) -> None:
         """Cut (True) or mend the cable between provider and gateway."""
