@@ -166,10 +166,30 @@ def connect_any_version(path: Path) -> sqlite3.Connection:
     return connection
 
 
+_kept: dict[tuple[int, int], int] = {}  # (device, inode) -> descriptor for reading heads
+_kept_lock = threading.Lock()
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a database file, through a descriptor that is never closed.
+
+    Closing any descriptor of a file gives up all locks that the process has on it (fcntl(2)), also those of SQLite's
+    open connections. Another process would then take itself for the last user, and delete the log under them: what
+    they commit from there on is lost (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with _kept_lock:
+        found = path.stat()
+        descriptor = _kept.get((found.st_dev, found.st_ino))
+        if descriptor is None:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            found = os.fstat(descriptor)
+            _kept[found.st_dev, found.st_ino] = descriptor
+    return os.pread(descriptor, len(_MAGIC), 0)
+
+
 def _check_file(path: Path) -> None:
     try:
-        with path.open("rb") as file:
-            head = file.read(len(_MAGIC))
+        head = _head(path)
     except FileNotFoundError:
         if read_marker(path) is None:
             raise StoreError(DATABASE, f"The database {path} has not been created yet.") from None

@@ -54,6 +54,10 @@ def _people_online(phones: list[Phone]) -> Iterator[list[str]]:
     assert rounds[0] > 10 * len(phones), "nobody used the line"
 
 
+def _sessions(gateway: GerbangGateway, mac: str) -> list[dict[str, object]]:
+    return gateway.sql("SELECT id FROM session WHERE mac = ? AND ended_wall_s IS NULL", mac)
+
+
 def _booked(gateway: GerbangGateway, phone: Phone) -> tuple[int, int]:
     """(up, down) of the device's sessions, running or ended, as the database has them."""
     (row,) = gateway.sql("SELECT sum(up_bytes) AS up, sum(down_bytes) AS down FROM session WHERE mac = ?", phone.mac)
@@ -83,6 +87,11 @@ def test_kill_9_of_each_part_is_not_noticed_and_every_byte_counts_once(own_villa
                 assert gateway.usage(phone.mac) == (tap.up_bytes, tap.down_bytes), f"{victim} was killed"
             status = gateway.netctl().status()
             assert (status.problem, status.drift, status.drift_total) == (None, 0, 0), f"{victim} was killed"
+            late = new_phone()
+            late.login()
+            assert late.is_online(), f"newcomers come in after {victim} was killed"
+            assert _sessions(gateway, late.mac), f"{victim} was killed, and a login is not where others read it"
+            late.logout(f"{gateway.url}status")
         time.sleep(A_TICK_S)
         status = gateway.netctl().status()
         assert (status.problem, status.drift, status.drift_total) == (None, 0, 0)
@@ -94,9 +103,6 @@ def test_kill_9_of_each_part_is_not_noticed_and_every_byte_counts_once(own_villa
         assert [_booked(gateway, phone) for phone in users] == seen
         time.sleep(A_TICK_S)  # whatever would count a second time has had its chance
         assert [_booked(gateway, phone) for phone in users] == seen
-        late = new_phone()
-        late.login()
-        assert late.is_online(), "and newcomers come in"
 
 
 def test_everything_killed_at_once_and_started_again(own_village: Village) -> None:
