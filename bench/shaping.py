@@ -13,7 +13,8 @@ RATES_MBIT = (1, 2, 5, 10, 20)
 LATENCY_REACH_MS = {2: 45.0, 5: 30.0, 10: 15.0}
 WAYS = ("down", "up")
 UDP_OVERLOAD = 1.2
-WARM_S = 1.0
+WARM_S = 2.0
+GOODPUT_S = 5.0
 _ports = itertools.count(20_000)
 
 
@@ -52,7 +53,7 @@ def goodput() -> Iterator[Result]:
                     flow = _tcp(shaped, client, way)
                 else:
                     flow = _udp(shaped, client, way, kbit * UDP_OVERLOAD)
-                traffic.run([flow], warm_s=WARM_S, seconds=4 if mbit <= 2 else 3)
+                traffic.run([flow], warm_s=WARM_S, seconds=GOODPUT_S)
                 ratios.append(flow.goodput_kbit() / kbit)
             worst = max(ratios, key=lambda ratio: abs(ratio - 1))
             each = ", ".join(f"{mbit}: {ratio:.3f}" for mbit, ratio in zip(RATES_MBIT, ratios, strict=True))
@@ -80,7 +81,7 @@ def latency() -> Iterator[Result]:
             added: dict[str, list[float]] = {}
             for way in WAYS:
                 echo = _echo(shaped, client)
-                traffic.run([_tcp(shaped, client, way)], warm_s=WARM_S + 1, seconds=4, echo=echo)
+                traffic.run([_tcp(shaped, client, way)], warm_s=WARM_S, seconds=4, echo=echo)
                 added[way] = [trip * 1000 - idle_ms for trip in echo.round_trips_s]
             worse = max(WAYS, key=lambda way: traffic.mean(added[way]))
             yield Result(
@@ -109,7 +110,7 @@ def fairness() -> Iterator[Result]:
                 [_tcp(shaped, client, way) for _ in range(flows_of_greedy if number == 0 else 1)]
                 for number, client in enumerate(shaped.clients)
             ]
-            traffic.run([flow for own in flows for flow in own], warm_s=3, seconds=8)
+            traffic.run([flow for own in flows for flow in own], warm_s=3, seconds=12)
             rates = [sum(flow.goodput_kbit() for flow in own) for own in flows]
             yield Result(
                 f"fairness_{way}",

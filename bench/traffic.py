@@ -72,18 +72,29 @@ def udp_flow(
     server = receiver if client is sender else sender
     outside = server.socket(kind=socket.SOCK_DGRAM)
     outside.bind((server_ip, port))
-    outside.settimeout(5)
+    outside.settimeout(0.2)
     inside = client.socket(kind=socket.SOCK_DGRAM)
     inside.bind((client_ip, 0))
     inside.connect((server_ip, port))
-    inside.send(b"hello")
-    _, mapped = outside.recvfrom(16)
+    mapped = _hear(inside, outside)
     outside.connect(mapped)
     out, into = (inside, outside) if client is sender else (outside, inside)
     into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     for each in (out, into):
         each.setblocking(False)
     return Flow(out, into, kbit)
+
+
+def _hear(inside: socket.socket, outside: socket.socket) -> tuple[str, int]:
+    """The address that ``inside`` has behind the NAT; asked more than once, as a full queue may drop the first."""
+    for _ in range(25):
+        inside.send(b"hello")
+        try:
+            mapped: tuple[str, int] = outside.recvfrom(16)[1]
+        except TimeoutError:
+            continue
+        return mapped
+    raise TimeoutError(f"no datagram came through to {outside.getsockname()}")
 
 
 @dataclass(slots=True)
