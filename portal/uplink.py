@@ -1,12 +1,13 @@
 """Checks in a thread of its own whether the way to the Internet works. It must not know SQL or netctl.
 
 A name that does not resolve can hold a caller for longer than any timeout of the socket (getaddrinfo(3) has none):
-hence the thread.
+hence the thread, and a resolver that asks once and not twice for 5 s (resolv.conf(5)).
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -18,6 +19,7 @@ from portal.domain.model import Now
 from portal.domain.uplink import UplinkView
 
 TIMEOUT_S = 3.0
+RESOLVER_OPTIONS = "timeout:2 attempts:1"
 MAX_HEAD_BYTES = 4096
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r\n]")
 
@@ -67,6 +69,7 @@ class UplinkWatch:
                 return
 
     def start(self, stop: threading.Event) -> threading.Thread:
+        os.environ.setdefault("RES_OPTIONS", RESOLVER_OPTIONS)  # glibc reads it at this process's first look-up
         thread = threading.Thread(target=self.run, args=(stop,), name="uplink", daemon=True)
         thread.start()
         return thread
