@@ -222,6 +222,8 @@ class Table:
         built = self._iptc.Rule() if self._family == 4 else self._iptc.Rule6()
         if rule.source:
             built.src = rule.source
+        if rule.destination:
+            built.dst = rule.destination
         if rule.in_interface:
             built.in_interface = rule.in_interface
         if rule.out_interface:

@@ -7,7 +7,7 @@ Own chains only, jumped to from position 1 of the built-in ones:
     filter  INPUT        what a device may ask of the gateway; what nobody else may
     nat     PREROUTING   port 80 of those who are not members, and of the gateway's own addresses -> the portal
     nat     POSTROUTING  masquerade of the LAN's private addresses
-    mangle  PREROUTING   drop what comes from the LAN under an address that is not of the LAN
+    mangle  PREROUTING   drop what comes from the LAN under an address that is not of the LAN, and unasked from outside
     mangle  FORWARD      count in the sets, take the HTB class from them, clamp the MSS
 Port 443 is never redirected except on the gateway's own addresses. Refusal is a TCP reset or an ICMP answer, never
 silence (0.2 s instead of 20 s until a phone notices), but for strangers on the uplink and a DNS flood.
@@ -33,7 +33,7 @@ VERDICTS: Final = ("ACCEPT", "DROP", "RETURN")
 BUILT_IN: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 NEW_CONNECTIONS_PER_S: Final = 100  # of one device to the portal; a page needs one
 _UP, _DOWN, _INPUT, _LAN = PREFIX + "UP", PREFIX + "DOWN", PREFIX + "INPUT", PREFIX + "LAN"
-_DNS, _PORTAL = PREFIX + "DNS", PREFIX + "PORTAL"
+_DNS, _PORTAL, _UNASKED = PREFIX + "DNS", PREFIX + "PORTAL", PREFIX + "UNASKED"
 _PREROUTING, _POSTROUTING = PREFIX + "PREROUTING", PREFIX + "POSTROUTING"
 
 
@@ -52,6 +52,7 @@ class Rule(Struct, frozen=True, kw_only=True):
     target: str
     options: Options = ()
     source: str | None = None
+    destination: str | None = None
     in_interface: str | None = None
     out_interface: str | None = None
     protocol: str | None = None
@@ -61,6 +62,8 @@ class Rule(Struct, frozen=True, kw_only=True):
         words = ["-A", self.chain]
         if self.source:
             words += ["-s", self.source]
+        if self.destination:
+            words += ["-d", self.destination]
         if self.in_interface:
             words += ["!"] if self.in_interface.startswith("!") else []
             words += ["-i", self.in_interface.removeprefix("!")]
@@ -93,7 +96,7 @@ def ruleset(config: GatewayConfig, family: Family, keyed_by_mac: bool, nat: bool
         *_filter_input(config, family, sender),
         *(_nat(config, family, sender) if nat else ()),
         *_forged(config, family, sender),
-        *_mangle(config, sender, _set(down, "dst")),
+        *_mangle(config, family, sender, _set(down, "dst")),
     ]
     return tuple(sorted(rules, key=lambda rule: TABLES.index(rule.table)))
 
@@ -285,7 +288,24 @@ def _private(config: GatewayConfig, family: Family) -> str | None:
     return str(ipaddress.ip_network(config.ula_prefix)) if config.ula_prefix else None
 
 
-def _mangle(config: GatewayConfig, sender: tuple[str, str], receiver: tuple[str, str]) -> list[Rule]:
+def _unasked(config: GatewayConfig, family: Family) -> list[Rule]:
+    """Drop what nobody asked for before it reaches a phone or costs its owner a byte.
+
+    All IPv4 of the LAN is masqueraded: before NAT has turned it back nothing from the uplink is addressed to the LAN,
+    which is one comparison. An IPv6 phone may have a public address: there connection tracking must say it.
+    """
+    if family == 6:
+        return [Rule(table="mangle", chain=_DOWN, matches=(_established(absent=True),), target="DROP")]
+    lan = _private(config, family)
+    return [
+        Rule(
+            table="mangle", chain="PREROUTING", in_interface=config.uplink_interface, destination=lan, target=_UNASKED
+        ),
+        Rule(table="mangle", chain=_UNASKED, target="DROP"),
+    ]
+
+
+def _mangle(config: GatewayConfig, family: Family, sender: tuple[str, str], receiver: tuple[str, str]) -> list[Rule]:
     lan, uplink = config.lan_interface, config.uplink_interface
     syn = Match("tcp", (("tcp-flags", ("SYN,RST", "SYN")),))
 
@@ -306,7 +326,6 @@ def _mangle(config: GatewayConfig, sender: tuple[str, str], receiver: tuple[str,
         Rule(table="mangle", chain="FORWARD", in_interface=lan, out_interface=uplink, target=_UP),
         Rule(table="mangle", chain="FORWARD", in_interface=uplink, out_interface=lan, target=_DOWN),
         *account(_UP, sender),
-        # What nobody asked for neither reaches a phone nor costs its owner a byte: so before the counter.
-        Rule(table="mangle", chain=_DOWN, matches=(_established(absent=True),), target="DROP"),
+        *_unasked(config, family),
         *account(_DOWN, receiver),
     ]

@@ -18,6 +18,7 @@ from tests.kernel.scene import (
     GATEWAY6,
     INTERNET4,
     INTERNET6,
+    LAN6,
     UPLINK4,
     UPLINK6,
     Phone,
@@ -256,19 +257,22 @@ def test_admitted_phone_reaches_no_neighbour_through_the_gateway(gateway: Scene)
     assert gateway.kernel.observe().members[one.ipv4].up_bytes == 0
 
 
-def test_internet_cannot_start_a_conversation_with_an_admitted_phone(gateway: Scene) -> None:
+@FAMILIES
+def test_internet_cannot_start_a_conversation_with_an_admitted_phone(gateway: Scene, family: int) -> None:
     phone = gateway.phone(5)
-    gateway.kernel.apply(admit(phone.mac, phone.ipv4))
-    gateway.internet.run(["ip", "route", "add", "10.77.0.0/20", "via", UPLINK4])
+    address = phone.ipv4 if family == 4 else phone.ipv6
+    gateway.kernel.apply(admit(phone.mac, address))
+    for route in (("10.77.0.0/20", "via", UPLINK4), (LAN6, "via", UPLINK6)):
+        gateway.internet.run(["ip", "route", "add", *route])
     with (
-        listen(phone.namespace, phone.ipv4, 7000, socket.SOCK_DGRAM) as service,
-        gateway.internet.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
+        listen(phone.namespace, address, 7000, socket.SOCK_DGRAM) as service,
+        gateway.internet.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock,
     ):
-        sock.sendto(b"x" * 1000, (phone.ipv4, 7000))
+        sock.sendto(b"x" * 1000, (address, 7000))
         service.settimeout(0.3)
         with pytest.raises(TimeoutError):
             service.recv(1)
-    assert gateway.kernel.observe().members[phone.ipv4].down_bytes == 0  # nor does it cost the phone a byte
+    assert gateway.kernel.observe().members[address].down_bytes == 0  # nor does it cost the phone a byte
 
 
 @FAMILIES
