@@ -54,7 +54,7 @@ def goodput() -> Iterator[Result]:
                 else:
                     flow = _udp(shaped, client, way, kbit * UDP_OVERLOAD)
                 traffic.run([flow], warm_s=WARM_S, seconds=GOODPUT_S)
-                ratios.append(flow.goodput_kbit() / kbit)
+                ratios.append(traffic.goodput_kbit([flow]) / kbit)
             worst = max(ratios, key=lambda ratio: abs(ratio - 1))
             each = ", ".join(f"{mbit}: {ratio:.3f}" for mbit, ratio in zip(RATES_MBIT, ratios, strict=True))
             yield Result(
@@ -111,7 +111,7 @@ def fairness() -> Iterator[Result]:
                 for number, client in enumerate(shaped.clients)
             ]
             traffic.run([flow for own in flows for flow in own], warm_s=3, seconds=12)
-            rates = [sum(flow.goodput_kbit() for flow in own) for own in flows]
+            rates = [traffic.goodput_kbit(own) for own in flows]
             yield Result(
                 f"fairness_{way}",
                 jain(rates),

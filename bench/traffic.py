@@ -40,10 +40,15 @@ class Flow:
             self.counted += count
         self.last_s = now
 
-    def goodput_kbit(self) -> float:
-        if self.first_s is None or self.last_s <= self.first_s:
-            return 0.0
-        return self.counted * 8 / 1000 / (self.last_s - self.first_s)
+
+def goodput_kbit(flows: Sequence[Flow]) -> float:
+    """What all these flows carried together, over the time from their first arrival to their last.
+
+    Over each one's own time it would be too much: a flow that stalls at an end would count as if it had not.
+    """
+    first_s = min((flow.first_s for flow in flows if flow.first_s is not None), default=0.0)
+    last_s = max(flow.last_s for flow in flows)
+    return sum(flow.counted for flow in flows) * 8 / 1000 / (last_s - first_s) if last_s > first_s else 0.0
 
 
 def tcp_flow(sender: Namespace, receiver: Namespace, *, client: Namespace, server_ip: str, port: int) -> Flow:

@@ -13,7 +13,7 @@ from bench import visits
 from bench.portal import subresources
 from bench.result import Reach, Result, markdown, table
 from bench.shaping import jain
-from bench.traffic import Flow
+from bench.traffic import Flow, goodput_kbit
 
 
 class TestReach:
@@ -128,11 +128,22 @@ class TestAnswers:
         assert visits._whole(cut, ended=True, first_byte=False) is None
 
 
-def test_goodput_leaves_the_first_arrival_out() -> None:
-    flow = Flow(sender=None, receiver=None)  # type: ignore[arg-type]
-    for now in (1.0, 2.0, 3.0):
-        flow.arrived(125_000, now)
-    assert flow.goodput_kbit() == 1000
+class TestGoodput:
+    def flow(self, *arrivals_s: float) -> Flow:
+        flow = Flow(sender=None, receiver=None)  # type: ignore[arg-type]
+        for now in arrivals_s:
+            flow.arrived(125_000, now)
+        return flow
+
+    def test_leaves_the_first_arrival_out(self) -> None:
+        assert goodput_kbit([self.flow(1.0, 2.0, 3.0)]) == 1000
+
+    def test_of_several_flows_is_over_their_common_time(self) -> None:
+        stalled = self.flow(1.0, 2.0)
+        assert goodput_kbit([self.flow(1.0, 2.0, 3.0), stalled]) == 1500
+
+    def test_of_nothing(self) -> None:
+        assert goodput_kbit([self.flow()]) == 0
 
 
 def test_jain() -> None:
