@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support import expected_conditions
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -122,6 +123,20 @@ def layout(driver: webdriver.Chrome) -> dict[str, Any]:
     return {"scroll_width": metrics["cssContentSize"]["width"], "taps": taps}
 
 
+def is_gone(element: WebElement) -> bool:
+    """Whether the page that held ``element`` has given way to the next. In between chromedriver says it in words of
+    its own instead of as a stale element."""
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    except WebDriverException as error:
+        if "does not belong to the document" not in str(error):
+            raise
+        return True
+    return False
+
+
 @dataclass
 class Visit:
     """Open ``url``, press what leads to the next page, one after the other, open what stays on the page, go elsewhere.
@@ -160,7 +175,7 @@ class Visit:
             for press in self.presses:
                 button = driver.find_element(By.CSS_SELECTOR, press)
                 button.click()
-                WebDriverWait(driver, 30).until(expected_conditions.staleness_of(button))
+                WebDriverWait(driver, 30).until(lambda _, pressed=button: is_gone(pressed))
                 look()
             if self.opens:
                 driver.find_element(By.CSS_SELECTOR, self.opens).click()

@@ -95,7 +95,7 @@ def client(provider: Provider, gateway: GerbangGateway) -> Iterator[Client]:
 
 
 def wait_on_lan(gateway: GerbangGateway, prefix: ipaddress.IPv6Network, client: Client) -> None:
-    end_s = time.monotonic() + 15
+    end_s = time.monotonic() + 30  # a lost solicitation is sent again after 1, 2, 4, 8 s
     while not preferred(gateway.ns, LAN, prefix):
         assert time.monotonic() < end_s, client.log()
         time.sleep(0.05)

@@ -18,6 +18,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -183,6 +184,12 @@ class Client:
             if process.command[0].startswith("dhcpcd: [manager]"):  # how its main process calls itself
                 signal_process(process, signal.SIGTERM)
         self._child.wait(timeout=timeout_s)
+        end_s = time.monotonic() + timeout_s
+        # Its helpers end after it, and hold the DHCPv6 port until then: the next client could not hear an answer.
+        while any("dhcpcd" in process.command[0] for process in self._box.processes()):
+            if time.monotonic() > end_s:
+                raise TimeoutError(f"dhcpcd's helpers do not end: {self._box.processes()}")
+            time.sleep(0.02)
         self._box.ns.reap(self._child)
         self._child = None
 
