@@ -75,9 +75,11 @@ class Internet:
         lines = ["no-resolv", "no-hosts", "bind-interfaces", f"interface={UPLINK}", "log-facility=-", "pid-file="]
         lines += [f"listen-address={address}" for address in (DNS, *([DNS6] if self.ipv6 else []))]
         lines += ["user=root", "group=root", "local=/#/"]
-        lines += [f"address=/{host}/{WEB}" for host in hosts]
+        # host-record and not address=: that says of a name's other types (HTTPS, 65) that there is no such name, and
+        # the gateway's resolver then rightly forgets the address, too.
+        addresses = ",".join([WEB, *([WEB6] if self.ipv6 else [])])
+        lines += [f"host-record={host},{addresses}" for host in hosts]
         if self.ipv6:
-            lines += [f"address=/{host}/{WEB6}" for host in hosts]
             lines += ["enable-ra", f"dhcp-range={ROUTER6[:-1]},ra-only,64,1h", f"ra-param={UPLINK},high,10,1800"]
         lines += ["quiet-ra", "quiet-dhcp6"]  # nobody reads what it says after its start
         self._dns = self.ns.popen(
