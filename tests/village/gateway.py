@@ -184,6 +184,10 @@ class GerbangGateway(Gateway):
         self._main.wait(timeout=5)
         self.ns.reap(self._main)
         self._main = None
+        # A dying process has lost its command line, by which it is found, before it has closed its sockets.
+        end_s = time.monotonic() + 5
+        while self.answers(8080) and time.monotonic() < end_s:
+            time.sleep(0.02)
 
     def wait_restarted(self, name: str, killed: Process, timeout_s: float = 20) -> Process:
         """Wait until ``name`` runs again as another process."""
