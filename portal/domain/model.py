@@ -12,7 +12,6 @@ class EndReason(enum.StrEnum):
     LOGOUT = "logout"
     TIME = "time"
     IDLE = "idle"
-    REPLACED = "replaced"
 
 
 class UplinkState(enum.StrEnum):
