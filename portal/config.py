@@ -7,7 +7,8 @@ portal.site reads the file, finds its mistakes with them, and prints the referen
 
 from __future__ import annotations
 
-from typing import Annotated
+import datetime as dt
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -26,6 +27,18 @@ Kbit = Annotated[int, Meta(ge=64, le=100_000_000, extra={"expects": "kbit per se
 Port = Annotated[int, Meta(ge=1024, le=65535, extra={"expects": "a port from 1024 to 65535"})]
 Minutes = Annotated[int, Meta(ge=1, le=525_600, extra={"expects": "minutes, from 1 to 525600 (a year)"})]
 LIMIT = {"limit": True}  # in extra: the file may say "unlimited", which is None
+Kbytes = Annotated[int, Meta(ge=2, le=100_000, extra={"expects": "kilobytes, from 2 to 100000"})]
+Megabytes = Annotated[int, Meta(ge=1, le=10_000_000, extra={"expects": "megabytes, from 1 to 10000000"})]
+DAY = {"expects": "a day like 2026-12-25, without quotes"}
+HOURS = {"expects": 'a list of lines like "mon-fri 16:00-22:00", or ["always"]'}
+HoursLines = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=60)], ...], Meta(min_length=1, max_length=32)]
+PlanId = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z",
+        extra={"expects": "1 to 32 small letters, digits, dashes or underscores, starting with a letter or digit"},
+    ),
+]
 Path = Annotated[
     str, Meta(pattern=r"^/[^\x00-\x1f\x7f]+\Z", extra={"expects": 'the whole path of a file, starting with "/"'})
 ]
@@ -73,6 +86,16 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"expects": 'a language code like "id"'},
         ),
     ] = "id"
+    contact: Annotated[
+        str,
+        Meta(
+            max_length=120,
+            pattern=PRINTABLE,
+            description="Where people ask for help; pages that say no name it.",
+            examples=["kantor desa, jam kerja"],
+            extra={"expects": "a text of at most 120 characters"},
+        ),
+    ] = ""
 
 
 class Uplink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +131,28 @@ class Uplink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"expects": "an address that starts with http://"},
         ),
     ] = "http://connectivitycheck.gstatic.com/generate_204"
+    follow: Annotated[
+        bool,
+        Meta(
+            description="For lines whose rate changes (satellite, mobile): measure the delay to `reflectors` and keep "
+            "the shaped rate of the line between the `min` rates and down_kbit, up_kbit, which must then be set.",
+            extra={"expects": "true or false"},
+        ),
+    ] = False
+    min_down_kbit: Annotated[
+        Kbit | None,
+        Meta(description="With `follow`: the line is never shaped below this. Default: a tenth of down_kbit."),
+    ] = None
+    min_up_kbit: Annotated[Kbit | None, Meta(description="The same from the desa. Default: a tenth of up_kbit.")] = None
+    reflectors: Annotated[
+        tuple[str, ...],
+        Meta(
+            min_length=1,
+            max_length=16,
+            description="With `follow`: IPv4 addresses that answer pings, best of several owners.",
+            extra={"expects": 'a list of 1 to 16 IPv4 addresses, like ["1.1.1.1"]'},
+        ),
+    ] = ("1.1.1.1", "9.9.9.9", "8.8.8.8", "208.67.222.222", "1.0.0.1", "149.112.112.112")
 
 
 class Lan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -141,6 +186,14 @@ class Lan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"expects": "minutes, from 2 to 10080 (a week)"},
         ),
     ] = 120
+    isolate: Annotated[
+        bool,
+        Meta(
+            description="Devices reach the Internet and the gateway, not each other (ports of a LAN bridge and, with a "
+            "radio of the gateway's own, its stations).",
+            extra={"expects": "true or false"},
+        ),
+    ] = True
 
 
 class Wifi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -208,17 +261,156 @@ class Portal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "1"
 
 
+class Access(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How people come in, and how many at once."""
+
+    methods: Annotated[
+        tuple[Literal["terms", "voucher", "account"], ...],
+        Meta(
+            min_length=1,
+            max_length=3,
+            description="Ways in: `terms` is one tap under the terms of use, `voucher` a printed code, `account` name "
+            "and password of an office.",
+            extra={"expects": 'a list of "terms", "voucher" and "account"'},
+        ),
+    ] = ("terms",)
+    plan: Annotated[
+        PlanId | None,
+        Meta(description="Plan of those who come in by `terms`. Default: the first plan.", examples=["warga"]),
+    ] = None
+    capacity: Annotated[
+        Annotated[int, Meta(ge=1, le=8000, extra={"expects": "a number of devices, from 1 to 8000"})] | None,
+        Meta(
+            description="Most devices online at once; who comes later waits in a queue. Plans whose priority is `high` "
+            "come in all the same.",
+            extra=LIMIT,
+        ),
+    ] = None
+
+
+class Hours(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When the site is open to plans that have no hours of their own."""
+
+    open: Annotated[
+        HoursLines,
+        Meta(
+            description="Days and times, on the clock of site.timezone. Days are mon tue wed thu fri sat sun, alone or "
+            "as mon-fri, before one or more times; 20:00-02:00 reaches into the next day; 24:00 ends a day. "
+            "Days that no line names are closed.",
+            examples=[["mon-fri 16:00-22:00", "sat sun 08:00-12:00 13:00-22:00"]],
+            extra=HOURS,
+        ),
+    ] = ("always",)
+
+
+class Closed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A holiday or closure, whole days: all plans but those that are open always."""
+
+    first: Annotated[
+        dt.date,
+        Meta(description="First day.", extra=DAY),
+    ]
+    last: Annotated[
+        dt.date | None,
+        Meta(description="Last day. Default: the first.", extra=DAY),
+    ] = None
+    reason: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=80,
+            pattern=PRINTABLE,
+            description="Why; the page shows it.",
+            examples=["Libur Natal"],
+            extra={"expects": "a text of 1 to 80 characters"},
+        ),
+    ]
+
+
+class Garden(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The walled garden: what everybody reaches before login, slowly, and at closed hours."""
+
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=200,
+            description="Host names, each with all names below it.",
+            examples=[["kaltimprov.go.id"]],
+            extra={"expects": 'a list of host names, like ["kaltimprov.go.id"]'},
+        ),
+    ] = ()
+    networks: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=200,
+            description="Addresses or networks, IPv4 or IPv6.",
+            examples=[["103.10.144.0/24"]],
+            extra={"expects": 'a list of addresses or networks, like ["103.10.144.0/24"]'},
+        ),
+    ] = ()
+
+
+class Block(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Names that the gateway's resolver does not give, for a school: a page says why on http, https is refused."""
+
+    names: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=1000,
+            description="Host names, each with all names below it.",
+            examples=[["judi.example"]],
+            extra={"expects": 'a list of host names, like ["judi.example"]'},
+        ),
+    ] = ()
+    file: Annotated[
+        Path | None, Meta(description="More of them, one a line; lines that start with # are left out.")
+    ] = None
+    reason: Annotated[
+        str,
+        Meta(
+            max_length=120,
+            pattern=PRINTABLE,
+            description="Why; the page shows it.",
+            extra={"expects": "a text of at most 120 characters"},
+        ),
+    ] = "Situs ini ditutup untuk jaringan sekolah."
+
+
+class Staff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The pages of operator, technician and reviewer: https only, from the LAN."""
+
+    port: Annotated[Port, Meta(description="Port of the staff pages.")] = 8444
+    certificate: Annotated[
+        Path | None,
+        Meta(description="Certificate with its chain, a PEM file. Default: one that the gateway makes itself."),
+    ] = None
+    key: Annotated[Path | None, Meta(description="Private key of the certificate, a PEM file.")] = None
+    session_minutes: Annotated[
+        int,
+        Meta(
+            ge=5,
+            le=720,
+            description="A staff login ends after so long without a click, minutes; after 12 hours in any case.",
+            extra={"expects": "minutes, from 5 to 720"},
+        ),
+    ] = 30
+    speed_test_url: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            description="File that the technician's speed test fetches, plain http, 10 MB or more. Default: no test.",
+            examples=["http://speedtest.example/10MB.bin"],
+            extra={"expects": "an address that starts with http://"},
+        ),
+    ] = ""
+
+
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a class of users gets."""
 
     id: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9][a-z0-9_-]{0,31}\Z",
-            description="Short name that never changes; the usage log refers to it.",
-            examples=["warga"],
-            extra={"expects": "1 to 32 small letters, digits, dashes or underscores, starting with a letter or digit"},
-        ),
+        PlanId,
+        Meta(description="Short name that never changes; the usage log refers to it.", examples=["warga"]),
     ]
     name: Annotated[
         str,
@@ -244,12 +436,61 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"expects": "kbit per second, from 8 to 100000000"},
         ),
     ] = 64
+    burst_kbytes: Annotated[
+        Kbytes | None,
+        Meta(
+            description="What may pass at once at the line's own speed after a pause, kilobytes, each way. Default: a "
+            "few packets."
+        ),
+    ] = None
+    priority: Annotated[
+        Literal["low", "normal", "high"],
+        Meta(
+            description="Who is served first with what the line has beyond the guarantees; `high` also comes in "
+            "when the site is full.",
+            extra={"expects": '"low", "normal" or "high"'},
+        ),
+    ] = "normal"
+    devices: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description="Devices of one person or account at once. A voucher has its own number.",
+            extra={"expects": "a number of devices, from 1 to 1000"},
+        ),
+    ] = 1
     session_minutes: Annotated[
         Minutes | None, Meta(description="Time online after one login, minutes.", extra=LIMIT)
     ] = 480
     idle_minutes: Annotated[
         Minutes | None, Meta(description="A session ends after so long without traffic, minutes.", extra=LIMIT)
     ] = 60
+    daily_minutes: Annotated[
+        Minutes | None, Meta(description="Budget of a person's time online in one local day, minutes.", extra=LIMIT)
+    ] = None
+    daily_megabytes: Annotated[
+        Megabytes | None,
+        Meta(description="Budget of a person's data in one local day, both ways, megabytes (10^6 bytes).", extra=LIMIT),
+    ] = None
+    after_budget: Annotated[
+        Literal["slow", "stop"],
+        Meta(
+            description="With the day's budget used up: go on at the slow rates, or stop until midnight.",
+            extra={"expects": '"slow" or "stop"'},
+        ),
+    ] = "slow"
+    slow_down_kbit: Annotated[Kbit, Meta(description="Rate after the budget, towards the device, kbit/s.")] = 256
+    slow_up_kbit: Annotated[Kbit, Meta(description="Rate after the budget, from the device, kbit/s.")] = 128
+    hours: Annotated[
+        HoursLines | None,
+        Meta(
+            description='When this plan is open, as in [hours]. Default: the site\'s hours. `["always"]` is never '
+            "closed, by no holiday and no operator.",
+            examples=[["mon-sat 07:00-17:00"]],
+            extra=HOURS,
+        ),
+    ] = None
 
 
 DEFAULT_PLAN = Plan(id="warga", name="Warga", down_kbit=5000, up_kbit=2000)
@@ -263,4 +504,10 @@ class SiteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lan: Lan = Lan()
     wifi: Wifi = Wifi()
     portal: Portal = Portal()
+    access: Access = Access()
+    hours: Hours = Hours()
+    closed: Annotated[tuple[Closed, ...], Meta(max_length=200)] = ()
+    garden: Garden = Garden()
+    block: Block = Block()
+    staff: Staff = Staff()
     plan: Annotated[tuple[Plan, ...], Meta(min_length=1, max_length=64)] = (DEFAULT_PLAN,)

@@ -17,10 +17,11 @@ from msgspec import NODEFAULT, Struct, structs
 
 from netctl.api.types import GatewayConfig
 from portal import sitecheck
-from portal.config import DEFAULT_PLAN, Plan, Site, SiteConfig
+from portal.config import DEFAULT_PLAN, Site, SiteConfig
 from portal.paths import Paths
 
 UNLIMITED: Final = "unlimited"
+ARRAYS: Final = ("closed", "plan")  # tables that repeat
 NO_CODE: Final = "00.00.00.0000"  # stands in while the rest of a file without a valid code is checked; never returned
 
 
@@ -120,8 +121,8 @@ class _Reader:
         parts: dict[str, Any] = {}
         for name, field in tables.items():
             value = document.get(name)
-            if name == "plan":
-                parts["plan"] = self._plans(value)
+            if name in ARRAYS:
+                parts[name] = self._array(name, field, value)
             elif isinstance(value, Mapping) or value is None:
                 parts[name] = self._table(name, Site if name == "site" else field.type, value or {})
             else:
@@ -135,19 +136,21 @@ class _Reader:
             parts["plan"] = (structs.replace(DEFAULT_PLAN, down_kbit=down, up_kbit=up),)
         return SiteConfig(**parts)
 
-    def _plans(self, value: object) -> tuple[Plan, ...]:
+    def _array(self, name: str, field: structs.FieldInfo, value: object) -> tuple[Any, ...]:
+        default: tuple[Any, ...] = field.default
         if value is None:
-            return (DEFAULT_PLAN,)
+            return default
         if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
-            self.add("plan", "Plans are a list of tables.", "Write [[plan]], with two brackets, above each plan.")
-            return (DEFAULT_PLAN,)
-        if not 1 <= len(value) <= 64:
-            self.add(
-                "plan",
-                f"There are {len(value)} plans; there must be 1 to 64.",
-                "Leave the key out for the default plan.",
-            )
-        return tuple(self._table(f"plan[{number}]", Plan, item) for number, item in enumerate(value, 1))
+            hint = f"Write [[{name}]], with two brackets, above each of them."
+            self.add(name, f"{name.capitalize()} is a list of tables.", hint)
+            return default
+        bounds = next(meta for meta in _metas(field.type) if meta.max_length is not None)
+        least, most = bounds.min_length or 0, bounds.max_length or 0
+        if not least <= len(value) <= most:
+            message = f"[[{name}]] stands {len(value)} times; it must stand {least} to {most} times."
+            self.add(name, message, "Leave them out for the default.")
+        struct = next(layer for layer in _layers(field.type) if _is_struct(layer))
+        return tuple(self._table(f"{name}[{number}]", struct, item) for number, item in enumerate(value, 1))
 
     def _table(self, name: str, struct: type[Struct], table: Mapping[str, Any]) -> Any:
         fields = {field.name: field for field in structs.fields(struct)}
@@ -260,7 +263,8 @@ def _is_struct(layer: object) -> bool:
 
 
 def _heading(table: str) -> str:
-    return "[[plan]]" if table.startswith("plan") else f"[{table}]"
+    name = table.partition("[")[0]
+    return f"[[{name}]]" if name in ARRAYS else f"[{name}]"
 
 
 def _describe(value: object) -> str:

@@ -163,7 +163,7 @@ def test_a_file_of_many_mistakes_gives_them_all_and_nothing_else(tmp_path: Path)
         (CODE + '[portal]\nkey = "/x.pem"', "portal.certificate", "without its certificate", "certificate ="),
         (CODE + '[plan]\nid = "a"', "plan", "list of tables", "[[plan]]"),
         (CODE + "plan = []", "site.plan", "no key", "[[plan]] is a table of its own"),
-        ("plan = []\n" + CODE, "plan", "0 plans", "default plan"),
+        ("plan = []\n" + CODE, "plan", "0 times", "default"),
         (CODE + '[[plan]]\nid = "a"', "plan[1].name", "missing", "[[plan]]"),
         (
             CODE + '[[plan]]\nid = "a"\nname = "A"\n[[plan]]\nid = "a"\nname = "B"',
