@@ -12,6 +12,12 @@ class EndReason(enum.StrEnum):
     LOGOUT = "logout"
     TIME = "time"
     IDLE = "idle"
+    BUDGET = "budget"  # the day's budget is used up, and the plan stops then
+    CLOSED = "closed"  # the hours of the plan ended, or the site was closed
+    MOVED = "moved"  # a return code continued it on another device
+    BLOCKED = "blocked"  # an operator blocked the device
+    STAFF = "staff"  # somebody of the staff disconnected it
+    VOIDED = "voided"  # its voucher or account was withdrawn
 
 
 class UplinkState(enum.StrEnum):
@@ -27,6 +33,72 @@ class Now:
     boot_id: str
     boot_s: float
     wall_s: float
+
+
+class Refusal(enum.StrEnum):
+    """Why somebody is not let in: stable codes, which pages and the command line have words for."""
+
+    CLOSED = "closed"
+    FULL = "full"
+    BLOCKED = "blocked"
+    BUDGET = "budget"
+    METHOD = "method"  # this site does not let people in this way
+    CODE_WRONG = "code-wrong"  # mistyped, never printed, or withdrawn: it is not said which
+    CODE_EARLY = "code-early"
+    CODE_LATE = "code-late"
+    CODE_USED = "code-used"  # as many devices as the voucher is for have used it
+    ACCOUNT_WRONG = "account-wrong"  # name or password: it is not said which
+    DEVICES = "devices"  # as many devices as the account's plan allows are online
+    ATTEMPTS = "attempts"  # too many wrong codes or passwords, by this device or at this site
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """Is a plan open, until when (None: no end is known), and in whose words why not (None: the ordinary hours)."""
+
+    is_open: bool
+    until_wall_s: float | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who a budget belongs to, on whatever devices. ``code`` is the return code (portal.domain.codes)."""
+
+    id: int
+    code: str
+    method: str
+    plan: str
+    voucher_id: int | None
+    account_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DayUse:
+    """What a person used on one local day: seconds online (several devices at once count once), bytes of all devices."""
+
+    seconds: float
+    up_bytes: int
+    down_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLeft:
+    """What is left of the day's budget; None: that has no limit. ``spent``: one of them is at 0, the plan's
+    ``after_budget`` holds until ``renewed_wall_s``, the next local midnight."""
+
+    seconds: float | None
+    bytes: int | None
+    spent: bool
+    renewed_wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A device's place in the queue of a full site: how many wait before it, and whether a place is kept for it now."""
+
+    ahead: int
+    called: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +124,28 @@ class Session:
     down_bytes: int
     ended_wall_s: float | None
     end_reason: EndReason | None
+    person_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """All that a page needs to know of the device that asks for it, from one snapshot.
+
+    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``opening`` and ``left`` are of
+    the session's plan or, without one, of the plan that a tap would give. ``rule`` is an operator's word on this MAC:
+    ``allow`` (in without a tap) or ``block``. ``moved_wall_s``: a return code took this device's place then, and its
+    owner has not been told. ``place``: it waits in the queue. ``full``: nobody without a place can come in now.
+    """
+
+    mac: str
+    session: Session | None
+    person: Person | None
+    opening: Opening
+    left: BudgetLeft
+    rule: str | None
+    moved_wall_s: float | None
+    place: Place | None
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)

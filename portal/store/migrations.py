@@ -12,6 +12,7 @@ import uuid
 
 from sqlite_utils import Database, Migrations
 
+from portal.domain import codes
 from portal.store import db
 
 steps = Migrations("gerbang")
@@ -86,6 +87,188 @@ def step_1_sessions(database: Database) -> None:
     )
     database.conn.execute(f"PRAGMA application_id = {db.APPLICATION_ID}")
     database.conn.execute("PRAGMA user_version = 1")
+
+
+@steps()  # type: ignore[untyped-decorator, unused-ignore]
+def step_2_people(database: Database) -> None:
+    for statement in (
+        # ``day`` is the last local day known from a trusted clock, ``trusted_wall_s`` the last such moment: a clock
+        # that lost its time neither gives a second budget nor opens a closed site.
+        "ALTER TABLE meta ADD COLUMN day TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE meta ADD COLUMN trusted_wall_s REAL NOT NULL DEFAULT 0",
+        """
+        CREATE TABLE voucher_batch (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            plan TEXT NOT NULL,
+            devices INTEGER NOT NULL CHECK (devices >= 1),
+            valid_from_wall_s REAL,
+            valid_until_wall_s REAL,
+            note TEXT NOT NULL,
+            created_wall_s REAL NOT NULL,
+            created_by TEXT NOT NULL
+        ) STRICT
+        """,
+        # The code is kept as it is, because sheets are printed again; who reads the database is inside the gate anyway.
+        """
+        CREATE TABLE voucher (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            batch_id INTEGER NOT NULL REFERENCES voucher_batch (id),
+            code TEXT NOT NULL UNIQUE CHECK (length(code) = 8),
+            voided_wall_s REAL
+        ) STRICT
+        """,
+        "CREATE INDEX voucher_batch_id ON voucher (batch_id)",
+        # Devices that a voucher has let in, for good: never more rows than the batch's ``devices``.
+        """
+        CREATE TABLE voucher_device (
+            voucher_id INTEGER NOT NULL REFERENCES voucher (id),
+            mac TEXT NOT NULL CHECK (length(mac) = 17),
+            bound_wall_s REAL NOT NULL,
+            PRIMARY KEY (voucher_id, mac)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # A name and password of an office: kantor, sekolah, puskesmas.
+        """
+        CREATE TABLE account (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+            password_hash TEXT NOT NULL,
+            plan TEXT NOT NULL,
+            note TEXT NOT NULL,
+            disabled INTEGER NOT NULL DEFAULT 0,
+            created_wall_s REAL NOT NULL,
+            changed_wall_s REAL NOT NULL
+        ) STRICT
+        """,
+        # Who a budget belongs to, whatever devices it is used on; ``code`` is the return code. ``counted_boot_s``
+        # (in meta.boot_id) is up to when time online is counted; NULL while nothing of theirs is online.
+        """
+        CREATE TABLE person (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            code TEXT NOT NULL UNIQUE CHECK (length(code) = 8),
+            method TEXT NOT NULL,
+            plan TEXT NOT NULL,
+            voucher_id INTEGER UNIQUE REFERENCES voucher (id),
+            account_id INTEGER UNIQUE REFERENCES account (id),
+            created_wall_s REAL NOT NULL,
+            counted_boot_s REAL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE person_day (
+            person_id INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+            day TEXT NOT NULL,
+            seconds REAL NOT NULL DEFAULT 0 CHECK (seconds >= 0),
+            up_bytes INTEGER NOT NULL DEFAULT 0 CHECK (up_bytes >= 0),
+            down_bytes INTEGER NOT NULL DEFAULT 0 CHECK (down_bytes >= 0),
+            PRIMARY KEY (person_id, day)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # ``rule`` is what an operator said of this MAC; ``moved_wall_s`` when a return code took its place, until told.
+        """
+        CREATE TABLE device (
+            mac TEXT PRIMARY KEY CHECK (length(mac) = 17),
+            person_id INTEGER REFERENCES person (id) ON DELETE SET NULL,
+            seen_wall_s REAL,
+            moved_wall_s REAL,
+            rule TEXT CHECK (rule IN ('allow', 'block')),
+            rule_plan TEXT,
+            note TEXT NOT NULL DEFAULT '',
+            ruled_wall_s REAL,
+            ruled_by TEXT
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX device_person ON device (person_id)",
+        "ALTER TABLE session ADD COLUMN person_id INTEGER REFERENCES person (id) ON DELETE SET NULL",
+        "CREATE INDEX session_running_person ON session (person_id) WHERE ended_wall_s IS NULL",
+        # What an operator opened or closed, beside the hours of site.toml; ``until_wall_s`` NULL: until cancelled.
+        """
+        CREATE TABLE closure (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind TEXT NOT NULL CHECK (kind IN ('open', 'close')),
+            from_wall_s REAL NOT NULL,
+            until_wall_s REAL CHECK (until_wall_s > from_wall_s),
+            reason TEXT NOT NULL,
+            created_wall_s REAL NOT NULL,
+            created_by TEXT NOT NULL,
+            cancelled_wall_s REAL
+        ) STRICT
+        """,
+        # Village news; ``body`` is Markdown.
+        """
+        CREATE TABLE notice (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            title TEXT NOT NULL,
+            body TEXT NOT NULL,
+            from_wall_s REAL,
+            until_wall_s REAL,
+            changed_wall_s REAL NOT NULL,
+            changed_by TEXT NOT NULL
+        ) STRICT
+        """,
+        # Who waits while the site is full, on the boot clock; ``called_boot_s``: a place is kept for this device.
+        """
+        CREATE TABLE waiting (
+            mac TEXT PRIMARY KEY CHECK (length(mac) = 17),
+            boot_id TEXT NOT NULL,
+            since_boot_s REAL NOT NULL,
+            seen_boot_s REAL NOT NULL,
+            called_boot_s REAL
+        ) STRICT, WITHOUT ROWID
+        """,
+        """
+        CREATE TABLE staff_user (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE COLLATE NOCASE,
+            role TEXT NOT NULL CHECK (role IN ('operator', 'technician', 'reviewer')),
+            password_hash TEXT NOT NULL,
+            must_change INTEGER NOT NULL DEFAULT 1,
+            disabled INTEGER NOT NULL DEFAULT 0,
+            created_wall_s REAL NOT NULL,
+            changed_wall_s REAL NOT NULL
+        ) STRICT
+        """,
+        # ``token_hash`` is SHA-256 of the cookie's token, so that a copied database opens no page.
+        """
+        CREATE TABLE staff_session (
+            token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
+            user_id INTEGER NOT NULL REFERENCES staff_user (id) ON DELETE CASCADE,
+            boot_id TEXT NOT NULL,
+            began_boot_s REAL NOT NULL,
+            seen_boot_s REAL NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        # Every administrative act; nothing here is ever changed. ``before`` and ``after`` are JSON or NULL.
+        """
+        CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            wall_s REAL NOT NULL,
+            boot_id TEXT NOT NULL,
+            boot_s REAL NOT NULL,
+            actor TEXT NOT NULL,
+            role TEXT NOT NULL,
+            action TEXT NOT NULL,
+            object TEXT NOT NULL,
+            before TEXT,
+            after TEXT
+        ) STRICT
+        """,
+        # What of the way to the Internet fails first (gateway, dns, http), and how it was in the last minute.
+        "ALTER TABLE uplink ADD COLUMN failing TEXT",
+        "ALTER TABLE uplink ADD COLUMN latency_ms REAL",
+        "ALTER TABLE uplink ADD COLUMN loss REAL",
+    ):
+        database.conn.execute(statement)
+    running = "SELECT id, mac, plan, method, started_wall_s FROM session WHERE ended_wall_s IS NULL"
+    for session_id, mac, plan, method, started_wall_s in database.conn.execute(running).fetchall():
+        person_id = database.conn.execute(
+            "INSERT INTO person (code, method, plan, created_wall_s, counted_boot_s) "
+            "VALUES (?, ?, ?, ?, (SELECT seen_boot_s FROM meta))",
+            (codes.new_code(), method, plan, started_wall_s),
+        ).lastrowid
+        database.conn.execute("UPDATE session SET person_id = ? WHERE id = ?", (person_id, session_id))
+        database.conn.execute("INSERT INTO device (mac, person_id) VALUES (?, ?)", (mac, person_id))
+    database.conn.execute("PRAGMA user_version = 2")
 
 
 def migrate(connection: sqlite3.Connection) -> None:

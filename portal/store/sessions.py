@@ -202,7 +202,10 @@ def note_time(db: sqlite3.Connection, now: Now) -> int:
 
 
 def set_uplink(db: sqlite3.Connection, view: UplinkView, now: Now) -> None:
-    db.execute("INSERT OR REPLACE INTO uplink VALUES (1, ?, ?, ?)", (view.state.value, now.boot_id, view.since_boot_s))
+    db.execute(
+        "INSERT OR REPLACE INTO uplink (id, state, boot_id, since_boot_s) VALUES (1, ?, ?, ?)",
+        (view.state.value, now.boot_id, view.since_boot_s),
+    )
 
 
 def uplink_view(db: sqlite3.Connection, now: Now) -> UplinkView:
