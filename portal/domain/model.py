@@ -75,7 +75,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class DayUse:
-    """What a person used on one local day: seconds online (several devices at once count once), bytes of all devices."""
+    """What a person used on one local day: seconds online (devices at the same time count once), bytes of all."""
 
     seconds: float
     up_bytes: int
@@ -131,10 +131,10 @@ class Session:
 class Visit:
     """All that a page needs to know of the device that asks for it, from one snapshot.
 
-    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``opening`` and ``left`` are of
-    the session's plan or, without one, of the plan that a tap would give. ``rule`` is an operator's word on this MAC:
-    ``allow`` (in without a tap) or ``block``. ``moved_wall_s``: a return code took this device's place then, and its
-    owner has not been told. ``place``: it waits in the queue. ``full``: nobody without a place can come in now.
+    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``opening`` and ``left`` are
+    of the session's plan or, without one, of the plan that a tap would give. ``rule`` is an operator's word on this
+    MAC: ``allow`` (in without a tap) or ``block``. ``moved_wall_s``: a return code took this device's place then, and
+    its owner has not been told. ``place``: it waits in the queue. ``full``: nobody without a place can come in now.
     """
 
     mac: str
