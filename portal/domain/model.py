@@ -149,6 +149,19 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Village news, written by the operator; ``body`` is Markdown, shown from ``from_wall_s`` until ``until_wall_s``
+    (None: at once, for good)."""
+
+    id: int
+    title: str
+    body: str
+    from_wall_s: float | None
+    until_wall_s: float | None
+    changed_wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Uplink:
     """``since_wall_s`` is in terms of today's wall clock, however often that was set since. None: not known."""
 
