@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Final
 
 
 class EndReason(enum.StrEnum):
@@ -52,9 +53,15 @@ class Refusal(enum.StrEnum):
     ATTEMPTS = "attempts"  # too many wrong codes or passwords, by this device or at this site
 
 
+CLOCK_NOT_SET: Final = "clock-not-set"
+
+
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """Is a plan open, until when (None: no end is known), and in whose words why not (None: the ordinary hours)."""
+    """Is a plan open, until when (None: no end is known), and in whose words why not (None: the ordinary hours).
+
+    ``reason`` CLOCK_NOT_SET: nobody knows what time it is, since the box was without power; pages have words for it.
+    """
 
     is_open: bool
     until_wall_s: float | None
