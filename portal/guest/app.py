@@ -23,8 +23,8 @@ from portal.admission import GateError, Gatekeeper
 from portal.config import Plan, SiteConfig
 from portal.domain.model import Session, UplinkState
 from portal.guest.captive_api import CONTENT_TYPE, captive_state
-from portal.guest.language import Language
 from portal.guest.pages import Page, Pages
+from portal.language import Language
 
 log = logging.getLogger("gerbang.guest")
 

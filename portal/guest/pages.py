@@ -20,7 +20,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from portal.config import Plan, SiteConfig
-from portal.guest.language import Language, load_languages
+from portal.language import Language, load_languages
 
 TERMS = (
     "terms.lawful",
@@ -61,7 +61,7 @@ class Pages:
     def __init__(self, config: SiteConfig, address: str) -> None:
         self._config = config
         self._address = address
-        self.languages: Mapping[str, Language] = load_languages()
+        self.languages: Mapping[str, Language] = load_languages(__package__)
         self.default = self.languages.get(config.site.language) or next(iter(self.languages.values()))
         sources = {
             entry.name: entry.read_text("utf-8")

@@ -13,12 +13,13 @@ from babel.messages.pofile import read_po
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.guest import language, pages
-from portal.guest.language import Language, load_languages
+from portal import language
+from portal.guest import pages
+from portal.language import Language, load_languages
 
-GUEST = Path(language.__file__).parent
+GUEST = Path(pages.__file__).parent
 CATALOGUES = {path.parents[1].name: path for path in GUEST.glob("translations/*/LC_MESSAGES/messages.po")}
-LANGUAGES = load_languages()
+LANGUAGES = load_languages("portal.guest")
 NBSP = "\N{NO-BREAK SPACE}"
 PLACEHOLDER = re.compile(r"%\((\w+)\)(.)")
 
@@ -43,7 +44,7 @@ def ids_in_use() -> set[str]:
     """Every message id that a template or module names, and those put together from a page's or problem's name."""
     found = {
         match
-        for path in [*GUEST.glob("templates/*.html"), *GUEST.glob("*.py")]
+        for path in [*GUEST.glob("templates/*.html"), *GUEST.glob("*.py"), Path(language.__file__)]
         for match in re.findall(r"""(?:_|text|counted)\(\s*['"]([a-z.-]+)['"]""", path.read_text())
     }
     found |= set(pages.TERMS)
@@ -92,7 +93,7 @@ def test_a_third_language_is_a_file_even_one_that_babel_does_not_know(
         'msgid "no.such"\nmsgstr "x"\n'
     )
     monkeypatch.setattr(language, "files", lambda _: tmp_path)
-    found = load_languages()
+    found = load_languages("portal.guest")
     assert list(found) == ["id", "bjn", "en"]
     assert found["bjn"].name == "Bahasa Banjar"
     assert found["bjn"].text("landing.title") == "Selamat datang, dangsanak"
@@ -110,7 +111,7 @@ def test_a_damaged_catalogue_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path:
     (folder / "messages.po").write_bytes(damage)
     monkeypatch.setattr(language, "files", lambda _: tmp_path)
     with pytest.raises(ValueError, match="catalogue of 'id'"):
-        load_languages()
+        load_languages("portal.guest")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The words of the guest pages: catalogues read from gettext .po files, numbers and times as each language writes them.
-It must not know requests, sessions or pages.
+"""The words of pages: catalogues read from gettext .po files, numbers and times as each language writes them. It must
+not know requests, sessions or pages.
 
-A language is one file, ``translations/<code>/LC_MESSAGES/messages.po``; adding it is all it takes. Message ids are
+A language is one file, ``translations/<code>/LC_MESSAGES/messages.po`` below the package whose pages it is for; adding it is all it takes. Message ids are
 names, not sentences, so that better wording in one language leaves the others alone; what a catalogue lacks is taken
 from Bahasa Indonesia.
 Catalogues are compiled in memory: no binary file is kept, and none can be older than its source. Babel is used without
@@ -28,7 +28,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
 from babel.numbers import format_decimal
 
-log = logging.getLogger("gerbang.guest")
+log = logging.getLogger("gerbang.language")
 
 SOURCE = "id"
 """The language that every other one falls back to."""
@@ -97,14 +97,14 @@ class Language:
         return f"{format_date(then.date(), 'd MMM', locale=self.locale)} {clock}"
 
 
-def load_languages() -> Mapping[str, Language]:
-    """All catalogues beside this module, by code, Bahasa Indonesia first, then by code.
+def load_languages(package: str) -> Mapping[str, Language]:
+    """All catalogues of a package (``portal.guest``), by code, Bahasa Indonesia first, then by code.
 
     :raises ValueError: a catalogue that cannot be read, with its name and line
     """
     found = {
         entry.name: file
-        for entry in (files(__package__) / "translations").iterdir()
+        for entry in (files(package) / "translations").iterdir()
         if (file := entry / "LC_MESSAGES" / "messages.po").is_file()
     }
     languages: dict[str, Language] = {}
