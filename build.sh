@@ -6,7 +6,7 @@ export PATH="$PATH:/usr/sbin:/sbin" # `su` without `-` leaves them out
 
 readonly VENV=.venv
 readonly STAMP=$VENV/gerbang-setup
-readonly SERVICE_USER=gerbang
+readonly SERVICE_USER=gerbang STAFF_USER=gerbang-staff
 readonly ATTEMPTS=5
 readonly EX_USAGE=64 EX_UNAVAILABLE=69 EX_NOPERM=77
 
@@ -82,10 +82,18 @@ setup_python() {
     printf '%s\n' "$wanted" >$STAMP
 }
 
+# The staff pages' user is of the portal's group, with which it shares the database.
+setup_users() {
+    setup_user $SERVICE_USER --user-group
+    setup_user $STAFF_USER --gid $SERVICE_USER
+}
+
 setup_user() {
-    ! id -u $SERVICE_USER >/dev/null 2>&1 || return 0
-    say "making the system user $SERVICE_USER"
-    useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $SERVICE_USER
+    local user=$1
+    shift
+    ! id -u "$user" >/dev/null 2>&1 || return 0
+    say "making the system user $user"
+    useradd --system "$@" --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
 }
 
 setup() {
@@ -94,14 +102,14 @@ setup() {
         flock 9
         setup_packages
         setup_python
-        setup_user
+        setup_users
     ) 9>/run/lock/gerbang-setup.lock
 }
 
 verb_setup() {
     need_root setup
     setup
-    say "ready: Debian packages, $($VENV/bin/python -V) in $VENV, user $SERVICE_USER"
+    say "ready: Debian packages, $($VENV/bin/python -V) in $VENV, users $SERVICE_USER and $STAFF_USER"
 }
 
 verb_demo() {
@@ -160,7 +168,7 @@ usage() {
     cat <<'END'
 usage: ./build.sh VERB [ARGUMENTS]
 
-  setup              install what is missing: Debian packages, Python packages in .venv, the user gerbang
+  setup              install what is missing: Debian packages, Python packages in .venv, the users gerbang, gerbang-staff
   demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
   test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations e2e or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground

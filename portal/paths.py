@@ -37,6 +37,16 @@ class Paths:
         return self.data / "dnsmasq" / "leases"
 
     @property
+    def staff(self) -> Path:
+        """Of the staff pages' user alone: certificate and keys, which the guest pages' user can neither read nor forge."""
+        return self.data / "staff"
+
+    @property
+    def staff_passwords(self) -> Path:
+        """The first passwords, for root to read, until each has been changed."""
+        return self.data / "STAFF-PASSWORDS.txt"
+
+    @property
     def site(self) -> Path:
         """The checked copy of site.toml that the running gateway was started with."""
         return self.run / "site.toml"

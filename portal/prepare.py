@@ -47,6 +47,7 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
     if config is None:
         raise site.SiteErrors(mistakes)
     account, dnsmasq_account = privileges.account(user), privileges.account(DNSMASQ_USER)
+    staff_account = privileges.account(privileges.STAFF_USER)
     orders = run.Orders(
         run=str(paths.run),
         data=str(paths.data),
@@ -62,12 +63,13 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         certificate=config.portal.certificate,
         refresh=_refresh(paths) if config.portal.certificate else None,
     )
-    # Others may pass through, as dnsmasq does to its two files, but neither list nor read.
-    directory(paths.data, account.pw_uid, account.pw_gid, 0o751)
+    # The portal's group shares the database: guest and meter are one user, the staff pages another. Others may pass
+    # through, as dnsmasq does to its two files, but neither list nor read.
+    directory(paths.data, account.pw_uid, account.pw_gid, 0o2771)
     directory(paths.leases.parent, dnsmasq_account.pw_uid, dnsmasq_account.pw_gid, 0o750)
     os.chown(paths.run, 0, account.pw_gid)
     write(paths.site, path.read_text(encoding="utf-8"))
-    told = site.gateway_config(config, paths, account.pw_uid, account.pw_gid)
+    told = site.gateway_config(config, paths, (account.pw_uid, staff_account.pw_uid), account.pw_gid)
     write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
     write_dnsmasq(config, paths)
     os.environ["TZ"] = config.site.timezone

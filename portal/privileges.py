@@ -7,6 +7,9 @@ import os
 import pwd
 import signal
 
+PORTAL_USER = "gerbang"
+STAFF_USER = "gerbang-staff"
+"""Of the portal's group: the staff pages share the database with the guest pages, and nothing else."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 PR_SET_NO_NEW_PRIVS = 38
 
@@ -25,9 +28,10 @@ def account(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwnam(user)
     except KeyError:
+        group = f"--gid {PORTAL_USER}" if user == STAFF_USER else "--user-group"
         raise PrivilegeError(
             f"There is no user {user} on this machine.",
-            f"Make it: useradd --system --user-group --no-create-home --shell /usr/sbin/nologin {user}",
+            f"Make it: useradd --system {group} --no-create-home --shell /usr/sbin/nologin {user}",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Starts the portal's own processes, guest and meter: load everything as root, give up root, work. It knows no details.
+"""Starts the portal's own processes, guest, staff and meter: load everything as root, give up root, work. It knows no details.
 
 Run by the supervisor as ``python -m portal.serve '{"role": "meter", ...}'`` rather than through the command line, which
 would keep 4 MB of option parser in each of them. After the drop the source tree may be unreadable, so each role has a
@@ -14,6 +14,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from portal import privileges, site
 from portal.config import SiteConfig
@@ -22,7 +23,7 @@ from portal.paths import Paths
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """``role`` is guest, guest-tls or meter; ``parent`` the process whose end it must not outlive."""
+    """``role`` is guest, guest-tls, staff or meter; ``parent`` the process whose end it must not outlive."""
 
     role: str
     site: str
@@ -50,12 +51,9 @@ def serve(orders: Orders) -> int:
         config = site.load(orders.site)
         if orders.role == "meter":
             return _meter(config, paths, orders)
-        from portal import wsgi  # noqa: PLC0415  the meter never loads Flask
-
-        tls = orders.role == "guest-tls"
-        wsgi.prepare(config, paths, tls)
-        privileges.drop(orders.user, orders.parent)
-        wsgi.serve(config, paths, tls)
+        if orders.role == "staff":
+            _staff(config, paths, orders)
+        _guest(config, paths, orders)
     except site.SiteErrors as errors:
         print(errors, file=sys.stderr)
         return os.EX_CONFIG
@@ -63,6 +61,33 @@ def serve(orders: Orders) -> int:
         print(error, file=sys.stderr)
         return os.EX_NOPERM
     return os.EX_OK
+
+
+def _guest(config: SiteConfig, paths: Paths, orders: Orders) -> NoReturn:
+    from portal import wsgi  # noqa: PLC0415  the meter never loads Flask
+    from portal.admission import Gate  # noqa: PLC0415
+    from portal.guest.app import create_app  # noqa: PLC0415
+
+    gate = Gate(config, paths)
+    app = create_app(config, gate)
+    if orders.role == "guest-tls":
+        if config.portal.certificate is None or config.portal.key is None:
+            raise ValueError("TLS needs portal.certificate in site.toml.")
+        tls = wsgi.tls_context(config.portal.certificate, config.portal.key)
+        prepared, port = wsgi.Prepared(app, gate, tls), config.portal.tls_port
+    else:
+        prepared, port = wsgi.Prepared(app, gate, None), config.portal.port
+    privileges.drop(orders.user, orders.parent)
+    wsgi.serve(prepared, port, paths.run)
+
+
+def _staff(config: SiteConfig, paths: Paths, orders: Orders) -> NoReturn:
+    from portal import wsgi  # noqa: PLC0415
+    from portal.staff import start  # noqa: PLC0415  the guest pages never load it
+
+    prepared = start.prepare(config, paths, privileges.account(orders.user))
+    privileges.drop(orders.user, orders.parent)
+    wsgi.serve(prepared, config.staff.port, paths.run)
 
 
 def _meter(config: SiteConfig, paths: Paths, orders: Orders) -> int:

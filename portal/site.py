@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +59,7 @@ def load(path: str | Path) -> SiteConfig:
 def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[SiteConfig | None, list[Mistake]]:
     """Configuration (None with any mistake) and all mistakes of the file at ``path``.
 
-    ``files``: also read the certificate and its key. ``here``: also compare with this machine's interfaces and the
+    ``files``: also read certificates, their keys and the block list. ``here``: also compare with this machine's interfaces and the
     networks they are in now; a file checked on another desk than the gateway's would fail that.
     """
     name = str(path)
@@ -98,7 +100,7 @@ def _syntax(error: str, text: str) -> str:
 
 def _syntax_hint(error: str) -> str:
     if error.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
-        return "Keep one of the two. Only plans repeat, each under its own [[plan]]."
+        return "Keep one of the two. Only [[plan]] and [[closed]] repeat."
     return 'Lines read `key = value`; texts stand in "quotes", tables in [brackets]. More may show once this is mended.'
 
 
@@ -171,7 +173,7 @@ class _Reader:
                 hint = f"Add a line under {_heading(name)}: {key} = {_toml(_examples(field.type)[0])}"
                 self.add(path, "This key is missing, and it has no default.", hint)
             if field.required:
-                values[key] = NO_CODE if struct is Site else ""
+                values[key] = NO_CODE if struct is Site else dt.date.min if dt.date in _kinds(field.type) else ""
         return struct(**values)
 
     def _unknown(self, name: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -205,7 +207,7 @@ def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
 
 
 def _kinds(wanted: Any) -> set[Any]:
-    return {typing.get_origin(layer) or layer for layer in _layers(wanted)} & {int, str, bool, tuple, type(None)}
+    return {typing.get_origin(layer) or layer for layer in _layers(wanted)} & {int, str, bool, tuple, dt.date, type(None)}
 
 
 def _expects(wanted: Any) -> str:
@@ -228,6 +230,8 @@ def _hint(value: object, field: structs.FieldInfo) -> str:
         return f"Write the number without quotes: {field.name} = {value.strip()}"
     if isinstance(value, str) and bool in kinds and value.lower() in ("true", "false", "yes", "no"):
         return f"Write it without quotes: {field.name} = {'true' if value.lower() in ('true', 'yes') else 'false'}"
+    if isinstance(value, str) and dt.date in kinds and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
+        return f"Write the day without quotes: {field.name} = {value.strip()}"
     if value == 0 and _limit(field.type):
         return f'For no limit write {field.name} = "{UNLIMITED}"; 0 never means that.'
     if isinstance(value, str) and tuple in kinds:
@@ -284,6 +288,8 @@ def _toml(value: object) -> str:
     """A value as it is written in the file."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dt.date):
+        return value.isoformat()
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(_toml, value)) + "]"
     return msgspec.json.encode(value).decode()
@@ -326,7 +332,7 @@ def ula_prefix(code: str) -> str:
     return str(ipaddress.IPv6Network((b"\xfd" + digest[:5] + bytes(10), 64)))
 
 
-def gateway_config(config: SiteConfig, paths: Paths, writer_uid: int, group_gid: int | None) -> GatewayConfig:
+def gateway_config(config: SiteConfig, paths: Paths, writer_uids: tuple[int, ...], group_gid: int | None) -> GatewayConfig:
     """What netctl is told: interfaces, addresses, rates, ports, and who may change its state besides root."""
     return GatewayConfig(
         lan_interface=config.lan.interface,
@@ -340,7 +346,7 @@ def gateway_config(config: SiteConfig, paths: Paths, writer_uid: int, group_gid:
         socket_path=str(paths.netctl_socket),
         state_path=str(paths.netctl_state),
         socket_group=group_gid,
-        writers=(writer_uid,),
+        writers=writer_uids,
     )
 
 

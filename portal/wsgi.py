@@ -1,7 +1,7 @@
-"""Serves the guest pages with gunicorn, in this process: one arbiter, one worker with threads. It must not know pages.
+"""Serves one WSGI application with gunicorn, in this process: one arbiter, one worker with threads. It must not know pages.
 
-``prepare`` loads everything while the source can still be read; ``serve``, after privileges are dropped, opens the
-socket and never returns. The plain and the TLS listener are two processes of the same application.
+Who calls it loads everything, the certificate too, while the source can still be read; ``serve``, after privileges are
+dropped, opens the socket and never returns. Each listener is a process of its own.
 """
 
 from __future__ import annotations
@@ -16,20 +16,16 @@ import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from portal.admission import Gate, Gatekeeper
-from portal.config import SiteConfig
-from portal.guest.app import create_app
-from portal.paths import Paths
 from portal.worker import MAX_CONNECTIONS, HeadWorker
 
-log = logging.getLogger("gerbang.guest")
+log = logging.getLogger("gerbang.wsgi")
 
 THREADS = 32
 """Logins wait in threads for their group commit; started only as they are needed."""
@@ -39,46 +35,38 @@ GRACEFUL_TIMEOUT_S = 3
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108, a heartbeat file that gunicorn unlinks at once; on a disk it would wear it
 
 
+class Background(Protocol):
+    """What works behind the pages. Threads do not survive the fork of the worker, so it starts there."""
+
+    def start(self) -> None:
+        """After the fork, once."""
+
+    def close(self) -> None:
+        """Before the worker ends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was loaded before privileges were dropped. ``tls`` is None for plain HTTP."""
+    """What was loaded before privileges were dropped. ``tls`` is None for plain HTTP; ``name`` is the process's."""
 
     app: flask.Flask
-    gate: Gatekeeper
+    background: Background
     tls: ssl.SSLContext | None
+    name: str = "gerbang-guest"
 
 
-_prepared: Prepared | None = None
-
-
-def prepare(config: SiteConfig, paths: Paths, tls: bool = False) -> Prepared:
-    """Load the application, and with ``tls`` the certificate and its key, for ``serve`` in this process.
-
-    :raises ValueError: a catalogue that cannot be read, or TLS without a certificate in site.toml
-    :raises OSError: a certificate or key that cannot be read or do not belong together (ssl.SSLError)
-    """
-    global _prepared  # noqa: PLW0603, the two halves are called by the entry point with the drop of privileges between
-    gate = Gate(config, paths)
-    _prepared = Prepared(create_app(config, gate), gate, _tls_context(config) if tls else None)
-    return _prepared
-
-
-def serve(config: SiteConfig, paths: Paths, tls: bool) -> NoReturn:
-    """Answer on ``[::]`` (IPv4 too), on portal.port, with ``tls`` on portal.tls_port, until SIGTERM.
+def serve(prepared: Prepared, port: int, tmp_dir: Path) -> NoReturn:
+    """Answer on ``[::]:port`` (IPv4 too) until SIGTERM.
 
     :raises SystemExit: always; status 0 after SIGTERM, EX_UNAVAILABLE (sysexits) if the port cannot be had
     """
-    prepared = _prepared or prepare(config, paths, tls)
-    if tls and prepared.tls is None:
-        prepared = prepare(config, paths, tls)
     _allow_descriptors(MAX_CONNECTIONS + 200)
-    port = config.portal.tls_port if tls else config.portal.port
     try:
         listener = listen("::", port)
     except OSError as error:
         log.error("Port %d cannot be had: %s. Stop the program that holds it, or change it in site.toml.", port, error)
         sys.exit(os.EX_UNAVAILABLE)
-    run(prepared, listener, paths.run)
+    run(prepared, listener, tmp_dir)
 
 
 def run(prepared: Prepared, listener: socket.socket, tmp_dir: Path) -> NoReturn:
@@ -116,12 +104,14 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
-def _tls_context(config: SiteConfig) -> ssl.SSLContext:
-    if config.portal.certificate is None:
-        raise ValueError("TLS needs portal.certificate in site.toml.")
+def tls_context(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
+    """Load a PEM certificate with its chain, and its key.
+
+    :raises OSError: a file that cannot be read; ssl.SSLError, which is one: they do not belong together
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.portal.certificate, config.portal.key)
+    context.load_cert_chain(certificate, key)
     return context
 
 
@@ -158,7 +148,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
         return self._prepared.app.wsgi_app
 
     def load_config(self) -> None:
-        gate = self._prepared.gate
+        background = self._prepared.background
         for name, value in {
             "bind": [f"fd://{self._listener_fd}"],
             "workers": 1,
@@ -178,9 +168,9 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "worker_tmp_dir": str(self._tmp_dir),
             "control_socket_disable": True,
             "logger_class": _Logger,
-            "proc_name": "gerbang-guest",
+            "proc_name": self._prepared.name,
             # The thread that commits must be the worker's: threads do not survive a fork.
-            "post_worker_init": lambda worker: gate.start(),  # noqa: ARG005, gunicorn counts the arguments
-            "worker_exit": lambda arbiter, worker: gate.close(),  # noqa: ARG005
+            "post_worker_init": lambda worker: background.start(),  # noqa: ARG005, gunicorn counts the arguments
+            "worker_exit": lambda arbiter, worker: background.close(),  # noqa: ARG005
         }.items():
             self.cfg.set(name, value)

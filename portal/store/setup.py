@@ -13,9 +13,14 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 from portal.store import db
 from portal.store.db import StoreError
+
+MODE: Final = 0o660
+"""Two users of one group share the database: guest and meter, and the staff pages. SQLite gives its log and its shared
+memory the mode of the file itself (sqlite.org/src, findCreateFileMode), whatever the umask."""
 
 
 def ensure(path: Path) -> None:
@@ -40,6 +45,8 @@ def is_current(path: Path) -> bool:
     if db.read_marker(path) is None or not path.exists():
         refuse_remains(path)
         return False
+    if not is_shared(path):
+        return False
     connection = db.connect_any_version(path)
     try:
         if db.schema_version(connection) < db.SCHEMA_VERSION:
@@ -50,6 +57,18 @@ def is_current(path: Path) -> bool:
     finally:
         connection.close()
     return True
+
+
+def is_shared(path: Path) -> bool:
+    return path.stat().st_mode & 0o777 == MODE
+
+
+def share(path: Path) -> None:
+    """Let the group in, where an earlier version made the files for their owner alone. As that owner: root would follow
+    a link that the owner put there."""
+    for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+        with contextlib.suppress(FileNotFoundError):
+            file.chmod(MODE)
 
 
 def refuse_remains(path: Path) -> None:
@@ -70,6 +89,7 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
             if not path.exists():
                 build(path, migrate).rename(path)
                 db.sync_directory(path.parent)
+            share(path)
             connection = db.connect_any_version(path)
             try:
                 if db.schema_version(connection) <= db.SCHEMA_VERSION:
@@ -95,7 +115,7 @@ def build(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> Path:
         connection.execute("PRAGMA journal_mode = WAL")
     finally:
         connection.close()  # the last to close writes the log back and removes it
-    new.chmod(0o600)
+    new.chmod(MODE)
     return new
 
 

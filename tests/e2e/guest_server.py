@@ -83,7 +83,7 @@ def main() -> None:
         portal=Portal(name="localhost", certificate=options.get("certificate"), key=options.get("key")),
     )
     listener = wsgi.listen("::ffff:127.0.0.1", 0)
-    tls = wsgi._tls_context(config) if options.get("certificate") else None
+    tls = wsgi.tls_context(options["certificate"], options["key"]) if options.get("certificate") else None
     prepared = wsgi.Prepared(create_app(config, gate), gate, tls)
     if options.get("forbid_source"):
         _forbid_source()

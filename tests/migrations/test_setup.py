@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -54,11 +55,59 @@ def test_an_empty_directory_becomes_a_database(path: Path) -> None:
     assert setup.is_current(path)
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
     assert rows(path, "PRAGMA user_version") == [(db.SCHEMA_VERSION,)]
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.stat().st_mode & 0o777 == 0o660  # guest and meter are one user, the staff pages another
     ((epoch,),) = rows(path, "SELECT epoch FROM meta")
     assert db.read_marker(path) == epoch
     setup.ensure(path)
     assert rows(path, "SELECT epoch FROM meta") == [(epoch,)]
+
+
+def test_a_database_for_its_owner_alone_is_opened_to_the_group(path: Path) -> None:
+    """As earlier versions made it: the log that SQLite keeps beside it follows."""
+    setup.ensure(path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO uplink VALUES (1, 'up', '', NULL, NULL, NULL, NULL)")
+        connection.commit()
+        sides = [path.with_name(path.name + end) for end in ("", "-wal", "-shm")]
+        for file in sides:
+            file.chmod(0o600)
+        assert not setup.is_current(path)
+        setup.ensure(path)
+        assert [file.stat().st_mode & 0o777 for file in sides] == [0o660] * 3
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two users")
+def test_two_users_of_one_group_share_the_database() -> None:
+    """Whoever opens it first makes the log and the shared memory: the other must be able to write to both."""
+    one, other, group = 64001, 64002, 64000  # nobody's
+    with tempfile.TemporaryDirectory() as directory:
+        os.chown(directory, one, group)
+        Path(directory).chmod(0o2771)
+        path = Path(directory) / "gerbang.db"
+        setup.ensure(path)
+        code = (
+            "import os, sqlite3, sys\n"
+            "os.umask(0o077)\n"
+            "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+            "db.execute('UPDATE meta SET generation = generation + 1')\n"
+            "print('written', flush=True); sys.stdin.read()\n"
+        )
+        with contextlib.ExitStack() as stack:
+            for user in (other, one):
+                child = stack.enter_context(
+                    subprocess.Popen(
+                        ["/usr/bin/python3", "-c", code, path],
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        text=True,
+                        user=user,
+                        group=group,
+                        extra_groups=[],
+                    )
+                )
+                assert child.stdout is not None
+                assert child.stdout.readline() == "written\n"
+        assert rows(path, "SELECT generation FROM meta") == [(2,)]
 
 
 def test_every_step_has_its_version() -> None:

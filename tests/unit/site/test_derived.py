@@ -29,19 +29,19 @@ def rendered(config: SiteConfig, announce_api: bool = False) -> list[str]:
 
 
 def test_netctl_is_told_all_and_can_read_it() -> None:
-    told = site.gateway_config(CERTIFIED, PATHS, writer_uid=990, group_gid=991)
+    told = site.gateway_config(CERTIFIED, PATHS, writer_uids=(990, 992), group_gid=991)
     assert msgspec.json.decode(encode(told), type=GatewayConfig) == told
     assert (told.portal_port, told.portal_tls_port) == (8080, 9443)
-    assert (told.writers, told.socket_group) == ((990,), 991)
+    assert (told.writers, told.socket_group) == ((990, 992), 991)
     assert told.socket_path == "/run/g/netctl.sock"
-    without = site.gateway_config(SiteConfig(site=CONFIG.site, lan=Lan(ipv6=False)), PATHS, 990, 991)
+    without = site.gateway_config(SiteConfig(site=CONFIG.site, lan=Lan(ipv6=False)), PATHS, (990,), 991)
     assert (without.portal_tls_port, without.ula_prefix) == (None, None)
 
 
 def test_netctl_itself_finds_no_mistake_in_it() -> None:
     from netctl import config as netctl_config
 
-    assert netctl_config.check(site.gateway_config(CERTIFIED, PATHS, 990, 991)) == []
+    assert netctl_config.check(site.gateway_config(CERTIFIED, PATHS, (990,), 991)) == []
 
 
 codes = st.from_regex(r"[1-9][0-9]\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}", fullmatch=True)
