@@ -78,6 +78,7 @@ def opening(
     site_hours: Week,
     holidays: Sequence[Closed],
     acts: Sequence[Act],
+    *,
     wall_s: float,
     zone: dt.tzinfo,
     clock_ok: bool,

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 
-_DAY = dt.timedelta(days=1)
 
-
-def local_date(wall_s: float, zone: dt.tzinfo) -> dt.date:
+def date_of(wall_s: float, zone: dt.tzinfo) -> dt.date:
     return dt.datetime.fromtimestamp(wall_s, zone).date()
 
 
@@ -38,8 +36,3 @@ def moment(local: dt.datetime, zone: dt.tzinfo, *, last: bool = False) -> float:
 def day_start(day: dt.date, zone: dt.tzinfo) -> float:
     """The first moment of a local day."""
     return moment(dt.datetime.combine(day, dt.time()), zone)
-
-
-def next_day_start(wall_s: float, zone: dt.tzinfo) -> float:
-    """The first moment of the next local day."""
-    return day_start(local_date(wall_s, zone) + _DAY, zone)

@@ -44,8 +44,8 @@ class Joining:
     """What a device's joining does. ``refusal``: nothing, for that reason.
 
     ``moved``: these sessions end with EndReason.MOVED, least recently active first; the new session goes on with the
-    time that the first of them had left. ``bind``: the voucher is bound to the device from now on, in the place of ``unbind`` (a
-    MAC; None: there was a place free).
+    time that the first of them had left. ``bind``: the voucher is bound to the device from now on, in the place of
+    ``unbind`` (a MAC; None: there was a place free).
     """
 
     refusal: Refusal | None = None
@@ -54,8 +54,6 @@ class Joining:
     unbind: str | None = None
 
 
-def join(
-    mac: str, way: Way, limit: int, online: Sequence[Online], bound: Sequence[Bound] | None = None
-) -> Joining:
+def join(mac: str, way: Way, limit: int, online: Sequence[Online], bound: Sequence[Bound] | None = None) -> Joining:
     """``limit``: devices at once. ``online``: the person's running sessions. ``bound``: of a voucher, else None."""
     raise NotImplementedError

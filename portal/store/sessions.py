@@ -40,7 +40,7 @@ def running(db: sqlite3.Connection) -> Iterator[Running]:
         db.execute(
             """
             SELECT session.id, mac, ipv4, plan, session.boot_id, deadline_boot_s,
-                max(0.0, deadline_boot_s - seen_boot_s)
+                max(0.0, deadline_boot_s - seen_boot_s), 0, 0.0, 0
             FROM meta CROSS JOIN session WHERE ended_wall_s IS NULL
             """
         ),

@@ -59,7 +59,7 @@ def sessions(draw: st.DrawFn) -> list[Session]:
 def state_of(found: list[Session], now: Now) -> DesiredState:
     """As portal.store.sessions.running reads them."""
     running = [
-        Running(s.id, s.mac, s.ipv4, s.plan, s.boot_id, s.deadline_boot_s, s.remaining_s)
+        Running(s.id, s.mac, s.ipv4, s.plan, s.boot_id, s.deadline_boot_s, s.remaining_s, 0, 0.0, 0)
         for s in found
         if s.ended_wall_s is None
     ]

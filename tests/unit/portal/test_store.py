@@ -237,6 +237,7 @@ def test_a_session_comes_back_as_it_went_in(database: Database, clock: Clock) ->
         assert sessions.by_id(connection, session.id) == found
         assert [tuple(row) for row in sessions.running(connection)] == [
             (found.id, found.mac, found.ipv4, found.plan, found.boot_id, found.deadline_boot_s, found.remaining_s)
+            + (0, 0.0, 0)
         ]
         assert sessions.any_deadline(connection)
     with database.write() as connection:
