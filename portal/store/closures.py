@@ -1,0 +1,74 @@
+"""The SQL of an operator's opening and closing beside the hours of site.toml. It must not know who may come in.
+
+Every function works inside the transaction of the connection it is given (portal.store.db.Database).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from portal.domain.hours import Act
+from portal.domain.model import Now
+from portal.domain.office import Closure, ClosureKind
+
+_SELECT: Final = (
+    "SELECT id, kind, from_wall_s, until_wall_s, reason, created_wall_s, created_by, cancelled_wall_s FROM closure "
+)
+
+
+def _closure(row: tuple[Any, ...]) -> Closure:
+    return Closure(row[0], ClosureKind(row[1]), *row[2:])
+
+
+def pending(db: sqlite3.Connection, wall_s: float) -> list[Closure]:
+    """Those neither cancelled nor over at this moment: in force, or to come. In order of id: of two, the later wins."""
+    rows = db.execute(
+        _SELECT + "WHERE cancelled_wall_s IS NULL AND (until_wall_s IS NULL OR until_wall_s > ?) ORDER BY id", (wall_s,)
+    )
+    return [_closure(row) for row in rows]
+
+
+def acts(db: sqlite3.Connection, wall_s: float) -> list[Act]:
+    """The same as portal.domain.hours.opening takes them."""
+    return [
+        Act(found.id, found.kind.value, found.from_wall_s, found.until_wall_s, found.reason)
+        for found in pending(db, wall_s)
+    ]
+
+
+def latest(db: sqlite3.Connection, limit: int) -> list[Closure]:
+    """The newest, cancelled and past ones too, the newest first."""
+    return [_closure(row) for row in db.execute(_SELECT + "ORDER BY id DESC LIMIT ?", (limit,))]
+
+
+def by_id(db: sqlite3.Connection, closure_id: int) -> Closure | None:
+    row = db.execute(_SELECT + "WHERE id = ?", (closure_id,)).fetchone()
+    return None if row is None else _closure(row)
+
+
+def add(
+    db: sqlite3.Connection,
+    *,
+    kind: ClosureKind,
+    from_wall_s: float,
+    until_wall_s: float | None,
+    reason: str,
+    created_by: str,
+    now: Now,
+) -> Closure:
+    """``until_wall_s`` must be later than ``from_wall_s``; None: until cancelled."""
+    row = db.execute(
+        "INSERT INTO closure (kind, from_wall_s, until_wall_s, reason, created_wall_s, created_by) "
+        "VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
+        (kind.value, from_wall_s, until_wall_s, reason, now.wall_s, created_by),
+    ).fetchone()
+    return Closure(row[0], kind, from_wall_s, until_wall_s, reason, now.wall_s, created_by, None)
+
+
+def cancel(db: sqlite3.Connection, closure_id: int, now: Now) -> bool:
+    """Take it back; False where that was done before."""
+    changed = db.execute(
+        "UPDATE closure SET cancelled_wall_s = ? WHERE id = ? AND cancelled_wall_s IS NULL", (now.wall_s, closure_id)
+    )
+    return changed.rowcount == 1
