@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, Final
 
+from portal.domain import codes
 from portal.domain.model import Now
 from portal.domain.office import Account
 
@@ -56,3 +57,26 @@ def set_disabled(db: sqlite3.Connection, account_id: int, disabled: bool, now: N
     db.execute(
         "UPDATE account SET disabled = ?, changed_wall_s = ? WHERE id = ?", (int(disabled), now.wall_s, account_id)
     )
+
+
+def renew_return_code(db: sqlite3.Connection, account_id: int) -> None:
+    """The account's return code, if it ever was used, is another from here on; no voucher and no person has it."""
+    renewed = db.execute("SELECT count(*) FROM person WHERE account_id = ?", (account_id,)).fetchone()[0] == 0
+    while not renewed:
+        renewed = bool(
+            db.execute(
+                "UPDATE OR IGNORE person SET code = :code WHERE account_id = :id "
+                "AND NOT EXISTS (SELECT 1 FROM voucher WHERE code = :code)",
+                {"code": codes.new_code(), "id": account_id},
+            ).rowcount
+        )
+
+
+def sessions_of(db: sqlite3.Connection, account_id: int) -> list[int]:
+    """Ids of the sessions without a recorded end that came in by an account."""
+    rows = db.execute(
+        "SELECT session.id FROM session JOIN person ON person.id = person_id "
+        "WHERE ended_wall_s IS NULL AND account_id = ?",
+        (account_id,),
+    )
+    return [row[0] for row in rows]

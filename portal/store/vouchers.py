@@ -79,6 +79,16 @@ def void(db: sqlite3.Connection, voucher_id: int, now: Now) -> bool:
     return changed.rowcount == 1
 
 
+def sessions_of(db: sqlite3.Connection, voucher_id: int) -> list[int]:
+    """Ids of the sessions without a recorded end that came in by a voucher."""
+    rows = db.execute(
+        "SELECT session.id FROM session JOIN person ON person.id = person_id "
+        "WHERE ended_wall_s IS NULL AND voucher_id = ?",
+        (voucher_id,),
+    )
+    return [row[0] for row in rows]
+
+
 # --- batches --------------------------------------------------------------------------------------------------------
 
 
@@ -140,6 +150,16 @@ def void_batch(db: sqlite3.Connection, batch_id: int, now: Now) -> int:
     return db.execute(
         "UPDATE voucher SET voided_wall_s = ? WHERE batch_id = ? AND voided_wall_s IS NULL", (now.wall_s, batch_id)
     ).rowcount
+
+
+def sessions_of_batch(db: sqlite3.Connection, batch_id: int) -> list[int]:
+    """Ids of the sessions without a recorded end that came in by any voucher of a batch."""
+    rows = db.execute(
+        "SELECT session.id FROM session JOIN person ON person.id = person_id "
+        "JOIN voucher ON voucher.id = voucher_id WHERE ended_wall_s IS NULL AND batch_id = ?",
+        (batch_id,),
+    )
+    return [row[0] for row in rows]
 
 
 def _count(batch: Batch, total: int, void: int, used: int, *, wall_s: float) -> BatchCount:
