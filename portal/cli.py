@@ -5,46 +5,33 @@ It must not know how anything is done; each command imports what it needs, so th
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from portal import cli_office
+from portal.cli_parts import (
+    FILE,
+    SITE,
+    data_option,
+    fail,
+    json_option,
+    places,
+    print_json,
+    running_site_option,
+    site_option,
+    user_option,
+)
 from portal.paths import Paths
 
-SITE = Path("/etc/gerbang/site.toml")
 EXITS = """\b
 Exit status (sysexits): 0 done, 64 wrong use, 69 something needed is missing or
 does not work, 73 a directory that is not ours, 75 busy, 77 not allowed,
 78 mistakes in site.toml."""
-
-Command = Callable[..., Any]
-
-
-def _options(*options: Command) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-_FILE = click.Path(path_type=Path)
-site_option = click.option("--site", type=_FILE, default=SITE, show_default=True, help="The site's configuration.")
-data_option = click.option(
-    "--data-dir", type=_FILE, default=Paths().data, show_default=True, help="Database and leases."
-)
-places = _options(
-    click.option("--run-dir", type=_FILE, default=Paths().run, show_default=True, help="Sockets and generated files."),
-    data_option,
-)
-user_option = click.option("--user", default="gerbang", show_default=True, help="The portal's unprivileged user.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Answer as JSON.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXITS)
@@ -72,13 +59,13 @@ def run(site: Path, run_dir: Path, data_dir: Path, user: str, keep: bool) -> Non
         _say_mistakes(errors.mistakes, as_json=False)
         sys.exit(os.EX_CONFIG)
     except prepare.StartError as error:
-        _fail(error.status, error.message, error.hint)
+        fail(error.status, error.message, error.hint)
     except privileges.PrivilegeError as error:
-        _fail(os.EX_NOPERM, error.message, error.hint)
+        fail(os.EX_NOPERM, error.message, error.hint)
 
 
 @gerbang.command()
-@click.argument("file", type=_FILE, default=SITE)
+@click.argument("file", type=FILE, default=SITE)
 @click.option("--here", is_flag=True, help="Also compare with this machine's interfaces and networks.")
 @json_option
 def check(file: Path, here: bool, as_json: bool) -> None:
@@ -95,7 +82,7 @@ def check(file: Path, here: bool, as_json: bool) -> None:
     if as_json:
         import msgspec  # noqa: PLC0415
 
-        _print_json({"file": str(file), "mistakes": [], "config": msgspec.to_builtins(config)})
+        print_json({"file": str(file), "mistakes": [], "config": msgspec.to_builtins(config)})
     else:
         click.echo(f"{file}: no mistakes.")
 
@@ -134,12 +121,12 @@ def status(run_dir: Path, data_dir: Path, as_json: bool) -> None:
 
     report.use_time_zone_of(Paths(run_dir, data_dir).site)
     found = report.status(Paths(run_dir, data_dir))
-    _print_json(found.as_json()) if as_json else click.echo(found.text())
+    print_json(found.as_json()) if as_json else click.echo(found.text())
     sys.exit(os.EX_OK if found.well else os.EX_UNAVAILABLE)
 
 
 @gerbang.command()
-@click.option("--site", type=_FILE, default=None, help="The site's configuration.  [default: the running gateway's]")
+@running_site_option
 @places
 @json_option
 def doctor(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> None:
@@ -155,7 +142,7 @@ def doctor(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> N
     report.use_time_zone_of(site)
     found = report.doctor(paths, site)
     if as_json:
-        _print_json([line.as_json() for line in found])
+        print_json([line.as_json() for line in found])
     else:
         for line in found:
             click.echo(line.text())
@@ -178,13 +165,13 @@ def recover(data_dir: Path, as_json: bool) -> None:
     try:
         found = recovery.recover(path)
     except StoreError as error:
-        _fail(os.EX_UNAVAILABLE, error.message, error.hint)
+        fail(os.EX_UNAVAILABLE, error.message, error.hint)
     except PermissionError as error:
-        _fail(os.EX_NOPERM, f"{error}.", "Start it with sudo.")
+        fail(os.EX_NOPERM, f"{error}.", "Start it with sudo.")
     if as_json:
         from dataclasses import asdict  # noqa: PLC0415
 
-        _print_json({"recovered": found and asdict(found)})
+        print_json({"recovered": found and asdict(found)})
     elif found is None:
         click.echo(f"{path} is whole. Nothing was done.")
     else:
@@ -202,14 +189,14 @@ def version(as_json: bool) -> None:
     from importlib.metadata import version as installed  # noqa: PLC0415
 
     found = installed("gerbang")
-    _print_json({"version": found}) if as_json else click.echo(f"gerbang {found}")
+    print_json({"version": found}) if as_json else click.echo(f"gerbang {found}")
 
 
 def _say_mistakes(mistakes: Sequence[Any], as_json: bool) -> None:
     if as_json:
         import msgspec  # noqa: PLC0415
 
-        _print_json({"file": mistakes[0].file, "mistakes": msgspec.to_builtins(list(mistakes))})
+        print_json({"file": mistakes[0].file, "mistakes": msgspec.to_builtins(list(mistakes))})
         return
     for mistake in mistakes:
         click.echo(str(mistake), err=True)
@@ -217,13 +204,8 @@ def _say_mistakes(mistakes: Sequence[Any], as_json: bool) -> None:
     click.echo(f"{count} mistake{'s' * (count != 1)}.", err=True)
 
 
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _fail(status: int, message: str, hint: str) -> NoReturn:
-    click.echo(f"{message}\n    {hint}", err=True)
-    sys.exit(status)
+for command in cli_office.COMMANDS:
+    gerbang.add_command(command)
 
 
 def main() -> None:
