@@ -20,8 +20,9 @@ BYTES_PER_MEGABYTE = 1_000_000
 BYTES_S_PER_KBIT = 125.0  # kbit/s as bytes/s
 
 TICK_FLOOR_S = 1.0  # with the reading and the push after it, somebody overshoots by less than 2 s of the plan's rate
-_ONE_DAY = dt.timedelta(days=1)
 FASTEST_LINE_KBIT = 100_000  # what is assumed of a line whose rate site.toml does not tell: the programme's fastest
+
+_ONE_DAY = dt.timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def day_of(wall_s: float, calendar: Calendar) -> str:
     day; a trusted one may, so that a day wrongly in the future freezes nobody's budget until it comes. Keep the result
     as meta.day only where ``calendar.trusted``, for the same reason.
     """
-    shown = localtime.date_of(wall_s, calendar.zone).isoformat()
+    shown = localtime.local_date(wall_s, calendar.zone).isoformat()
     if not calendar.clock_ok:
         return calendar.last_day or shown
     return shown if calendar.trusted else max(shown, calendar.last_day)
@@ -66,7 +67,7 @@ def day_of(wall_s: float, calendar: Calendar) -> str:
 
 def next_midnight(wall_s: float, zone: dt.tzinfo) -> float:
     """The first moment of the next local day, Unix seconds."""
-    return localtime.day_start(localtime.date_of(wall_s, zone) + _ONE_DAY, zone)
+    return localtime.day_start(localtime.local_date(wall_s, zone) + _ONE_DAY, zone)
 
 
 def split(from_boot_s: float, to_boot_s: float, now: Now, calendar: Calendar) -> list[tuple[str, float]]:
@@ -76,14 +77,13 @@ def split(from_boot_s: float, to_boot_s: float, now: Now, calendar: Calendar) ->
     """
     parts: dict[str, float] = {}
     boot_to_wall_s = now.wall_s - now.boot_s
-    at_boot_s = from_boot_s
-    while at_boot_s < to_boot_s:
-        wall_s = at_boot_s + boot_to_wall_s
-        midnight_boot_s = next_midnight(wall_s, calendar.zone) - boot_to_wall_s
-        until_boot_s = min(to_boot_s, max(midnight_boot_s, math.nextafter(at_boot_s, math.inf)))
+    wall_s = from_boot_s + boot_to_wall_s
+    while from_boot_s < to_boot_s:
+        midnight_wall_s = next_midnight(wall_s, calendar.zone)
+        until_boot_s = max(from_boot_s, min(to_boot_s, midnight_wall_s - boot_to_wall_s))
         day = day_of(wall_s, calendar)
-        parts[day] = parts.get(day, 0.0) + until_boot_s - at_boot_s
-        at_boot_s = until_boot_s
+        parts[day] = parts.get(day, 0.0) + until_boot_s - from_boot_s
+        from_boot_s, wall_s = until_boot_s, midnight_wall_s
     return list(parts.items())
 
 

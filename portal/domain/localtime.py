@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime as dt
 
 
-def date_of(wall_s: float, zone: dt.tzinfo) -> dt.date:
+def local_date(wall_s: float, zone: dt.tzinfo) -> dt.date:
     return dt.datetime.fromtimestamp(wall_s, zone).date()
 
 

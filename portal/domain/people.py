@@ -55,5 +55,32 @@ class Joining:
 
 
 def join(mac: str, way: Way, limit: int, online: Sequence[Online], bound: Sequence[Bound] | None = None) -> Joining:
-    """``limit``: devices at once. ``online``: the person's running sessions. ``bound``: of a voucher, else None."""
-    raise NotImplementedError
+    """``limit``: devices at once. ``online``: the person's running sessions. ``bound``: of a voucher, else None.
+
+    Who proves to be the person by its return code, or by a device of theirs, comes in, and another device goes: so
+    whoever has lost a code to somebody can always take the place back. Who knows a voucher's code or a password, which
+    several people may, comes in only while there is room.
+    """
+    if way is Way.RULE:
+        return Joining()
+    others = sorted((session for session in online if session.mac != mac), key=lambda session: session.active_boot_s)
+    moved = tuple(others[: max(0, len(others) + 1 - limit)])
+    if moved and way is Way.PASSWORD:
+        return Joining(Refusal.DEVICES)
+    if bound is None or any(device.mac == mac for device in bound):
+        return Joining(moved=moved)
+    if len(bound) < limit:
+        return Joining(moved=moved, bind=True)
+    if way is Way.VOUCHER:
+        return Joining(Refusal.CODE_USED)
+    return Joining(moved=moved, bind=True, unbind=_leaves(moved, others, bound))
+
+
+def _leaves(moved: Sequence[Online], online: Sequence[Online], bound: Sequence[Bound]) -> str:
+    """The device whose place in the voucher another takes: one that is moved, else the one unused for longest."""
+    macs = {device.mac for device in bound}
+    for session in moved:
+        if session.mac in macs:
+            return session.mac
+    busy = {session.mac for session in online}
+    return min(bound, key=lambda device: (device.mac in busy, device.used_wall_s, device.mac)).mac

@@ -34,26 +34,56 @@ class Turn(NamedTuple):
 def turn(waiters: Sequence[Waiter], capacity: int | None, running: int, boot_s: float) -> Turn:
     """What changes in the queue at ``boot_s``, with ``running`` devices online. ``capacity`` None: no limit.
 
-    To be asked in each transaction that lets somebody in, before `may_enter`, and by the meter.
+    To be carried out in each transaction that lets somebody in, before `may_enter`, and by the meter.
     """
-    raise NotImplementedError
+    lost = [waiter.mac for waiter in waiters if _is_lost(waiter, boot_s)]
+    kept = [waiter for waiter in waiters if not _is_lost(waiter, boot_s)]
+    waiting = sorted((waiter for waiter in kept if waiter.called_boot_s is None), key=_longest_first)
+    room = len(waiting) if capacity is None else max(0, capacity - running - (len(kept) - len(waiting)))
+    return Turn(tuple(lost), tuple(waiter.mac for waiter in waiting[:room]))
 
 
 def after(waiters: Sequence[Waiter], turn: Turn, boot_s: float) -> list[Waiter]:
-    """The queue once ``turn`` was carried out, in order: called first, then who waits longest."""
-    raise NotImplementedError
+    """The queue once ``turn`` was carried out at ``boot_s``."""
+    return [
+        waiter._replace(called_boot_s=boot_s) if waiter.mac in turn.called else waiter
+        for waiter in waiters
+        if waiter.mac not in turn.lost
+    ]
 
 
 def place(waiters: Sequence[Waiter], mac: str) -> Place | None:
     """Where a device stands; None: it does not wait."""
-    raise NotImplementedError
+    own = next((waiter for waiter in waiters if waiter.mac == mac), None)
+    if own is None:
+        return None
+    if own.called_boot_s is not None:
+        return Place(ahead=0, called=True)
+    key = _longest_first(own)
+    ahead = sum(waiter.called_boot_s is None and _longest_first(waiter) < key for waiter in waiters)
+    return Place(ahead=ahead, called=False)
 
 
 def may_enter(waiters: Sequence[Waiter], capacity: int | None, running: int, mac: str) -> bool:
-    """Is there a place for this device, in a queue in which `turn` was carried out? (priority ``high``: do not ask.)"""
-    raise NotImplementedError
+    """Is there a place for this device, in a queue in which `turn` was carried out?
+
+    Not to be asked for devices that come in anyway: plans of priority ``high``, and those that an operator allowed.
+    """
+    return any(waiter.mac == mac and waiter.called_boot_s is not None for waiter in waiters) or not is_full(
+        waiters, capacity, running
+    )
 
 
 def is_full(waiters: Sequence[Waiter], capacity: int | None, running: int) -> bool:
-    """Can nobody come in now who does not wait already?"""
-    raise NotImplementedError
+    """Can nobody come in now for whom no place is kept? Whoever waits has a place already, or stands before them."""
+    return capacity is not None and running + len(waiters) >= capacity
+
+
+def _is_lost(waiter: Waiter, boot_s: float) -> bool:
+    if waiter.called_boot_s is not None:
+        return boot_s - waiter.called_boot_s >= CALLED_KEPT_S
+    return boot_s - waiter.seen_boot_s >= UNSEEN_KEPT_S
+
+
+def _longest_first(waiter: Waiter) -> tuple[float, str]:
+    return waiter.since_boot_s, waiter.mac
