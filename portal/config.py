@@ -25,11 +25,12 @@ Interface = Annotated[
 ]
 Kbit = Annotated[int, Meta(ge=64, le=100_000_000, extra={"expects": "kbit per second, from 64 to 100000000"})]
 Port = Annotated[int, Meta(ge=1024, le=65535, extra={"expects": "a port from 1024 to 65535"})]
+DayMinutes = Annotated[int, Meta(ge=1, le=1440, extra={"expects": "minutes, from 1 to 1440 (a day)"})]
 Minutes = Annotated[int, Meta(ge=1, le=525_600, extra={"expects": "minutes, from 1 to 525600 (a year)"})]
 LIMIT = {"limit": True}  # in extra: the file may say "unlimited", which is None
 Kbytes = Annotated[int, Meta(ge=2, le=100_000, extra={"expects": "kilobytes, from 2 to 100000"})]
 Megabytes = Annotated[int, Meta(ge=1, le=10_000_000, extra={"expects": "megabytes, from 1 to 10000000"})]
-DAY = {"expects": "a day like 2026-12-25, without quotes"}
+DAY = {"expects": "a day like 2026-12-25"}
 HOURS = {"expects": 'a list of lines like "mon-fri 16:00-22:00", or ["always"]'}
 HoursLines = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=60)], ...], Meta(min_length=1, max_length=32)]
 PlanId = Annotated[
@@ -308,11 +309,11 @@ class Closed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     first: Annotated[
         dt.date,
-        Meta(description="First day.", extra=DAY),
+        Meta(description="First day.", examples=[dt.date(2026, 12, 25)], extra=DAY),
     ]
     last: Annotated[
         dt.date | None,
-        Meta(description="Last day. Default: the first.", extra=DAY),
+        Meta(description="Last day. Default: the first.", examples=[dt.date(2027, 1, 1)], extra=DAY),
     ] = None
     reason: Annotated[
         str,
@@ -363,7 +364,11 @@ class Block(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = ()
     file: Annotated[
-        Path | None, Meta(description="More of them, one a line; lines that start with # are left out.")
+        Path | None,
+        Meta(
+            description="A text file of more of them, one a line; what follows a # is left out. Up to some 100000.",
+            examples=["/etc/gerbang/block.txt"],
+        ),
     ] = None
     reason: Annotated[
         str,
@@ -467,7 +472,7 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Minutes | None, Meta(description="A session ends after so long without traffic, minutes.", extra=LIMIT)
     ] = 60
     daily_minutes: Annotated[
-        Minutes | None, Meta(description="Budget of a person's time online in one local day, minutes.", extra=LIMIT)
+        DayMinutes | None, Meta(description="Budget of a person's time online in one local day, minutes.", extra=LIMIT)
     ] = None
     daily_megabytes: Annotated[
         Megabytes | None,

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,8 +58,9 @@ def load(path: str | Path) -> SiteConfig:
 def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[SiteConfig | None, list[Mistake]]:
     """Configuration (None with any mistake) and all mistakes of the file at ``path``.
 
-    ``files``: also read certificates, their keys and the block list. ``here``: also compare with this machine's interfaces and the
-    networks they are in now; a file checked on another desk than the gateway's would fail that.
+    ``files``: also read the files that it names: certificates, keys, the block list. ``here``: also compare with this
+    machine's interfaces and the networks they are in now; a file checked on another desk than the gateway's would fail
+    that.
     """
     name = str(path)
     try:
@@ -207,7 +207,8 @@ def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
 
 
 def _kinds(wanted: Any) -> set[Any]:
-    return {typing.get_origin(layer) or layer for layer in _layers(wanted)} & {int, str, bool, tuple, dt.date, type(None)}
+    known = {int, str, bool, tuple, dt.date, type(None)}
+    return known.intersection(typing.get_origin(layer) or layer for layer in _layers(wanted))
 
 
 def _expects(wanted: Any) -> str:
@@ -226,12 +227,8 @@ def _examples(wanted: Any) -> list[Any]:
 
 def _hint(value: object, field: structs.FieldInfo) -> str:
     kinds = _kinds(field.type)
-    if isinstance(value, str) and int in kinds and value.strip().isdigit():
-        return f"Write the number without quotes: {field.name} = {value.strip()}"
-    if isinstance(value, str) and bool in kinds and value.lower() in ("true", "false", "yes", "no"):
-        return f"Write it without quotes: {field.name} = {'true' if value.lower() in ('true', 'yes') else 'false'}"
-    if isinstance(value, str) and dt.date in kinds and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value.strip()):
-        return f"Write the day without quotes: {field.name} = {value.strip()}"
+    if isinstance(value, str) and (bare := _unquoted(value.strip(), kinds)):
+        return f"Write it without quotes: {field.name} = {bare}"
     if value == 0 and _limit(field.type):
         return f'For no limit write {field.name} = "{UNLIMITED}"; 0 never means that.'
     if isinstance(value, str) and tuple in kinds:
@@ -242,6 +239,13 @@ def _hint(value: object, field: structs.FieldInfo) -> str:
             return f'Did you mean code = "{digits[:2]}.{digits[2:4]}.{digits[4:6]}.{digits[6:]}"?'
     example = field.default if field.default not in (NODEFAULT, None, ()) else _examples(field.type)[0]
     return f"For example: {field.name} = {_toml(example)}" if example != "..." else "Leave the key out for the default."
+
+
+def _unquoted(text: str, kinds: set[Any]) -> str | None:
+    """A number, true or false that somebody has put in quotes, as it should stand there."""
+    if bool in kinds and text.lower() in ("true", "false", "yes", "no"):
+        return "true" if text.lower() in ("true", "yes") else "false"
+    return text if int in kinds and text.isdecimal() else None
 
 
 def _suggest(table: str, key: str, known: Mapping[str, Any]) -> str:
@@ -332,7 +336,9 @@ def ula_prefix(code: str) -> str:
     return str(ipaddress.IPv6Network((b"\xfd" + digest[:5] + bytes(10), 64)))
 
 
-def gateway_config(config: SiteConfig, paths: Paths, writer_uids: tuple[int, ...], group_gid: int | None) -> GatewayConfig:
+def gateway_config(
+    config: SiteConfig, paths: Paths, writer_uids: tuple[int, ...], group_gid: int | None
+) -> GatewayConfig:
     """What netctl is told: interfaces, addresses, rates, ports, and who may change its state besides root."""
     return GatewayConfig(
         lan_interface=config.lan.interface,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal import certificate, site, sitecheck
+from portal import blocklist, certificate, site, sitecheck
 from portal.config import DEFAULT_PLAN
 
 CODE = '[site]\ncode = "64.03.01.2001"\n'
@@ -49,6 +49,10 @@ up_kbit = 2000
 dns = ["203.0.113.53", "8.8.8"]
 check_url = "https://example.org/"
 speed = 8
+follow = "yes"
+min_down_kbit = 5000000000
+min_up_kbit = 3000
+reflectors = ["1.1.1.1", "10.77.0.300"]
 
 [lan]
 interface = 5
@@ -75,11 +79,54 @@ certficate = "/etc/portal.pem"
 [wlan]
 ssid = "x"
 
+[access]
+methods = ["terms", "fingerprint"]
+plan = "kantor"
+capacity = 0
+
+[hours]
+open = "mon-fri 16:00-22:00"
+
+[[closed]]
+first = 2026-12-25
+last = 2026-12-24
+reason = "Libur Natal"
+
+[[closed]]
+first = "1 January 2027"
+last = 2027
+reason = ""
+
+[garden]
+names = ["kaltimprov.go.id", "http://example.org/"]
+networks = ["103.10.144.0/24", "0.0.0.0/0"]
+
+[block]
+names = ["gerbang"]
+file = "block.txt"
+reason = 3
+
+[staff]
+port = 443
+certificate = "/etc/gerbang/staff.pem"
+session_minutes = 1
+speed_test_url = "ftp://example.org/10MB.bin"
+password = "secret"
+
 [[plan]]
 id = "warga"
 name = "Warga"
 down_kbit = 0
 up_kbit = 9000
+burst_kbytes = 1
+priority = "highest"
+devices = 0
+daily_minutes = 1441
+daily_megabytes = "500"
+after_budget = "go on"
+slow_down_kbit = 32
+slow_up_kbit = "unlimited"
+hours = []
 
 [[plan]]
 id = "warga"
@@ -95,17 +142,48 @@ id = "Kantor Desa"
 price = 5000
 guaranteed_kbit = 4
 session_minutes = -1
+
+[[plan]]
+id = "sekolah"
+name = "Sekolah"
+down_kbit = 1000
+daily_minutes = 120
+slow_down_kbit = 2000
+guaranteed_kbit = 200
 """
 
 MISTAKEN = {
     "site": ["code", "name", "timezone", "language", "dessa"],
-    "uplink": ["interface", "down_kbit", "dns", "check_url", "speed"],
+    "uplink": [
+        *(
+            "interface",
+            "down_kbit",
+            "dns",
+            "check_url",
+            "speed",
+            "follow",
+            "min_down_kbit",
+            "min_up_kbit",
+            "reflectors",
+        ),
+    ],
     "lan": ["interface", "address", "ipv6", "lease_minutes", "subnet"],
     "wifi": ["ssid", "country", "channel", "password"],
     "portal": ["name", "port", "tls_port", "certificate", "key", "terms_version", "certficate"],
-    "plan[1]": ["down_kbit", "up_kbit"],
+    "access": ["methods", "capacity"],  # whether there is a plan "kantor" is not known: plan[3].id is wrong itself
+    "hours": ["open"],
+    "closed[1]": ["last"],
+    "closed[2]": ["first", "last", "reason"],
+    "garden": ["names", "networks"],
+    "block": ["names", "file", "reason"],
+    "staff": ["port", "key", "session_minutes", "speed_test_url", "password"],
+    "plan[1]": [
+        *("down_kbit", "up_kbit", "burst_kbytes", "priority", "devices", "daily_minutes", "daily_megabytes"),
+        *("after_budget", "slow_down_kbit", "slow_up_kbit", "hours"),
+    ],
     "plan[2]": ["id", "name", "down_kbit", "guaranteed_kbit", "session_minutes", "idle_minutes"],
     "plan[3]": ["id", "name", "price", "guaranteed_kbit", "session_minutes"],
+    "plan[4]": ["slow_down_kbit", "guaranteed_kbit"],
 }
 FORTY_KEYS = {"colour", "wlan", *(f"{table}.{key}" for table, keys in MISTAKEN.items() for key in keys)}
 
@@ -171,6 +249,96 @@ def test_a_file_of_many_mistakes_gives_them_all_and_nothing_else(tmp_path: Path)
             "already that of plan[1]",
             "own id",
         ),
+        (CODE + "[uplink]\nfollow = true", "uplink.follow", "down_kbit and up_kbit", "at its best"),
+        (CODE + "[uplink]\nfollow = true\nup_kbit = 900", "uplink.follow", "highest: down_kbit", "at its best"),
+        (CODE + "[uplink]\nup_kbit = 900\nmin_up_kbit = 901", "uplink.min_up_kbit", "up_kbit = 900 at most", "900 or"),
+        (CODE + '[uplink]\nreflectors = ["dns.google"]', "uplink.reflectors", "not an IPv4 address", "1.1.1.1"),
+        (CODE + '[uplink]\nreflectors = ["2606:4700::1"]', "uplink.reflectors", "not an IPv4 address", "1.1.1.1"),
+        (CODE + '[uplink]\nreflectors = ["10.77.9.9"]', "uplink.reflectors", "inside the LAN", "well-known"),
+        (CODE + '[uplink]\nreflectors = ["127.0.0.1"]', "uplink.reflectors", "answers no ping", "well-known"),
+        (CODE + '[access]\nmethods = ["terms", "terms"]', "access.methods", '"terms" stands there twice', "once"),
+        (CODE + '[access]\nmethods = ["sms"]', "access.methods", '"voucher"', 'methods = ["terms"]'),
+        (CODE + '[access]\nplan = "kantor"', "access.plan", 'no plan "kantor"', "There are: warga"),
+        (CODE + "[access]\ncapacity = 0", "access.capacity", 'or "unlimited"', 'capacity = "unlimited"'),
+        (CODE + '[hours]\nopen = ["mon-fri 16:00-25:00"]', "hours.open", "25:00", "docs/site-toml.md"),
+        (CODE + '[hours]\nopen = ["senin 08:00-12:00"]', "hours.open", "senin", "docs/site-toml.md"),
+        (
+            CODE + '[[plan]]\nid = "a"\nname = "A"\nhours = ["always", "mon 08:00-09:00"]',
+            "plan[1].hours",
+            "always",
+            "docs/site-toml.md",
+        ),
+        (CODE + '[hours]\nopen = "mon 8:00"', "hours.open", "list of lines", 'open = ["mon 8:00"]'),
+        (CODE + '[[closed]]\nreason = "x"', "closed[1].first", "missing", "first = 2026-12-25"),
+        (CODE + "[[closed]]\nfirst = 2027-01-01", "closed[1].reason", "missing", '"Libur Natal"'),
+        (
+            CODE + '[[closed]]\nfirst = "25.12.2026"\nreason = "x"\nlast = 2026-12-31',
+            "closed[1].first",
+            "takes a day like 2026-12-25",
+            "first = 2026-12-25",
+        ),
+        (
+            CODE + '[[closed]]\nfirst = 2027-01-02\nlast = 2027-01-01\nreason = "x"',
+            "closed[1].last",
+            "The last day, 2027-01-01, comes before the first, 2027-01-02",
+            "single day",
+        ),
+        (
+            CODE + "[[closed]]\nfirst = 2027-01-02T08:00:00\nreason = 'x'",
+            "closed[1].first",
+            "takes a day",
+            "2026-12-25",
+        ),
+        (CODE + '[closed]\nfirst = 2027-01-02\nreason = "x"', "closed", "list of tables", "[[closed]]"),
+        (CODE + '[garden]\nnames = ["*.example.org"]', "garden.names", '"*.example.org", is not', "no *"),
+        (CODE + '[garden]\nnames = ["id"]', "garden.names", '"id", is not a host name', "with a dot"),
+        (CODE + '[garden]\nnames = ["10.0.0.7"]', "garden.names", "not a host name", "no address"),
+        (CODE + '[garden]\nnames = ["a.b/c"]', "garden.names", "not a host name", "no address"),
+        (CODE + '[garden]\nnames = ["a.b\\nserver=6.6.6.6"]', "garden.names", "not a host name", "no address"),
+        (CODE + '[garden]\nnetworks = ["example.org"]', "garden.networks", "not an address or network", "`names`"),
+        (CODE + '[garden]\nnetworks = ["0.0.0.0/0"]', "garden.networks", "so large", "without login"),
+        (CODE + '[garden]\nnetworks = ["128.0.0.0/1"]', "garden.networks", "so large", "without login"),
+        (CODE + '[garden]\nnetworks = ["::/0"]', "garden.networks", "so large", "without login"),
+        (CODE + '[garden]\nnetworks = ["103.10.144.7/24"]', "garden.networks", "bits set", '"103.10.144.0/24"'),
+        (CODE + '[garden]\nnetworks = ["10.77.4.0/24"]', "garden.networks", "overlaps the LAN", "isolate"),
+        (CODE + '[garden]\nnetworks = ["10.0.0.0/8"]', "garden.networks", "overlaps the LAN", "isolate"),
+        (CODE + '[garden]\nnetworks = ["fe80::/64"]', "garden.networks", "behind the uplink", "out"),
+        (CODE + '[block]\nnames = ["judi"]', "block.names", "not a host name", "with a dot"),
+        (CODE + '[block]\nnames = ["gerbang.lan"]', "block.names", "portal's own name", "Take that entry out"),
+        (CODE + '[portal]\nname = "a.b.c"\n[block]\nnames = ["B.c."]', "block.names", "portal's own name", "Take"),
+        (
+            CODE + '[garden]\nnames = ["www.judi.example"]\n[block]\nnames = ["judi.example"]',
+            "garden.names",
+            "www.judi.example, is blocked by block.names",
+            "one of the two",
+        ),
+        (CODE + '[block]\nfile = "list.txt"', "block.file", "whole path", "/etc/gerbang/block.txt"),
+        (CODE + '[block]\nfile = "/none/list.txt"', "block.file", "no such file", "leave the key out"),
+        (CODE + "[staff]\nport = 8080", "staff.port", "port 8080, which is portal.port", "8444"),
+        (CODE + "[staff]\nport = 8443", "staff.port", "port 8443, which is portal.tls_port", "8444"),
+        (CODE + "[staff]\nport = 5353", "staff.port", "multicast DNS", "8080"),
+        (CODE + '[staff]\ncertificate = "/x.pem"', "staff.key", "without its key", "key ="),
+        (CODE + '[staff]\nkey = "/x.pem"', "staff.certificate", "without its certificate", "certificate ="),
+        (CODE + '[staff]\ncertificate = "/x.pem"\nkey = "/x.key"', "staff.certificate", "/x.pem cannot be read", "key"),
+        (CODE + '[staff]\nspeed_test_url = "https://x/y"', "staff.speed_test_url", "http://", "plain http"),
+        (
+            CODE + '[[plan]]\nid = "a"\nname = "A"\ndaily_minutes = 1441',
+            "plan[1].daily_minutes",
+            "1 to 1440 (a day)",
+            "out for the default",
+        ),
+        (
+            CODE + '[[plan]]\nid = "a"\nname = "A"\ndown_kbit = 200\ndaily_megabytes = 100',
+            "plan[1].slow_down_kbit",
+            "256 kbit/s after the budget is more than the plan's down_kbit = 200 before",
+            "200 or less",
+        ),
+        (
+            CODE + '[[plan]]\nid = "a"\nname = "A"\nguaranteed_kbit = 200\ndaily_minutes = 60',
+            "plan[1].guaranteed_kbit",
+            "slow_up_kbit = 128 at most",
+            "128 or less",
+        ),
         (
             CODE + '[uplink]\nup_kbit = 500\n[[plan]]\nid = "a"\nname = "A"\nup_kbit = 501',
             "plan[1].up_kbit",
@@ -220,6 +388,42 @@ def test_a_file_that_is_not_toml_gives_the_place(tmp_path: Path, text: str | byt
     found = mistakes(tmp_path, text)
     assert list(found) == [""]
     assert sentence in found[""].message
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "down_kbit = 200\n",  # no budget: nobody ever gets the slow rates
+        'down_kbit = 200\ndaily_minutes = 60\nafter_budget = "stop"\n',
+        "down_kbit = 200\nup_kbit = 100\ndaily_minutes = 60\nslow_down_kbit = 200\nslow_up_kbit = 100\n",
+        "daily_minutes = 1440\n",
+    ],
+)
+def test_slow_rates_matter_only_after_a_budget(tmp_path: Path, plan: str) -> None:
+    assert mistakes(tmp_path, CODE + '[[plan]]\nid = "a"\nname = "A"\n' + plan) == {}
+
+
+def block_file(folder: Path, content: bytes) -> dict[str, site.Mistake]:
+    (folder / "block.txt").write_bytes(content)
+    return mistakes(folder, CODE + f'[block]\nfile = "{folder}/block.txt"\n')
+
+
+def test_a_list_of_blocked_names_is_read(tmp_path: Path) -> None:
+    assert block_file(tmp_path, b"# a comment\n\nJudi.Example. # theirs\r\nb.example\n") == {}
+    for content, sentence in (
+        (
+            b"a.example\n0.0.0.0 b.example\nc d\n",
+            'Line 2 of {0}, "0.0.0.0 b.example", is not a host name. Nor are 1 more',
+        ),
+        (b"a.example\n\xff", "byte 11 is not utf-8 text"),
+        (b"a.example\nlan\n", 'Line 2 of {0}, "lan", is not a host name.'),
+        (b"a.example\ngerbang.lan\n", "portal's own name"),
+        (b"a" * (blocklist.MOST_BYTES + 1), "larger than 32 mib"),
+    ):
+        found = block_file(tmp_path, content)
+        assert list(found) == ["block.file"]
+        assert sentence.format(tmp_path / "block.txt") in found["block.file"].message
+    assert site.load(tmp_path / "site.toml").block.file, "the text alone has no mistake"
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
@@ -313,7 +517,7 @@ values = st.one_of(
 keys = st.sampled_from(sorted({key.rpartition(".")[2] for key in FORTY_KEYS}))
 tables = st.dictionaries(keys, st.one_of(values, st.lists(values, max_size=2)), max_size=4)
 documents = st.dictionaries(
-    st.sampled_from(["site", "uplink", "lan", "wifi", "portal", "plan", "other"]),
+    st.sampled_from([*site.SiteConfig.__struct_fields__, "other"]),
     st.one_of(values, tables, st.lists(tables, max_size=3)),
 )
 
