@@ -4,16 +4,32 @@ dnsmasq(8) is the source of the options. What it cannot do: no version up to 2.9
 in router advertisements (its src/radv.c builds a fixed list of options), so the API's address goes out in the two forms
 of RFC 8910 that it can send: DHCPv4 option 114, and DHCPv6 option 103, which the advertisement's O flag makes devices
 ask for.
+
+Tried with 2.90: `address=/name/192.0.2.1` alone passes questions for other types on, so that an AAAA or HTTPS record
+would lead around the block; with `local=/name/` beside it they get NODATA. 100000 names so are 16 MB of dnsmasq's
+memory and 0.15 s of its start; hosts files need less but know no names below a name. `ipset=` puts an address in when
+the answer comes from the provider, not when it comes from the cache.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Iterator
+from typing import Final
 
-from portal.config import SiteConfig
+from portal import blocklist
+from portal.config import Block, SiteConfig
 from portal.paths import Paths
 
-API_PATH = "/api/captive"
+API_PATH: Final = "/api/captive"
+GARDEN_SETS: Final = "gerbang_garden4,gerbang_garden6"  # netctl makes them; each takes the addresses of its family
+# Phones ask again after 5 minutes and the provider is asked again after an hour, which puts the addresses into the sets
+# again; netctl forgets them only long after.
+GARDEN_TTLS: Final = ("max-ttl=300", "max-cache-ttl=3600")
+# Firefox and Apple's relay ask for these, and use the network's resolver where they do not exist: their makers'
+# documented way for a network with a duty to filter. Other DNS over https is not met by it.
+CANARIES: Final = ("use-application-dns.net", "mask.icloud.com", "mask-h2.icloud.com")
+LONGEST_LINE: Final = 900  # bytes; dnsmasq reads lines of at most 1024 (MAXDNAME)
 
 
 def api_url(config: SiteConfig) -> str:
@@ -68,6 +84,8 @@ def render(config: SiteConfig, paths: Paths, *, announce_api: bool) -> str:
         "no-ping",
         "# Names that devices give themselves are neither published nor kept.",
         "dhcp-ignore-names",
+        *_garden(config),
+        *_block(config, paths),
     ]
     if announce_api:
         lines += [
@@ -93,6 +111,45 @@ def render(config: SiteConfig, paths: Paths, *, announce_api: bool) -> str:
         "quiet-ra",
     ]
     return "\n".join(lines) + "\n"
+
+
+def render_block(block: Block) -> str:
+    """The text of the file that render's `conf-file` names: every blocked name, and all names below it."""
+    names = blocklist.names(block)
+    lines = [f"local={chunk}" for chunk in _chunks(names)]
+    lines += [f"address={chunk}{blocklist.ADDRESS}" for chunk in _chunks(names)]
+    return "\n".join(lines) + "\n"
+
+
+def _chunks(names: Iterable[str]) -> Iterator[str]:
+    """``/a.example/b.example/`` and so on, as much as a line may hold: the file lies in RAM."""
+    chunk = "/"
+    for name in names:
+        if len(chunk) + len(name) > LONGEST_LINE:
+            yield chunk
+            chunk = "/"
+        chunk += f"{name}/"
+    if chunk != "/":
+        yield chunk
+
+
+def _garden(config: SiteConfig) -> list[str]:
+    names = [name for text in config.garden.names if (name := blocklist.host_name(text)) is not None]
+    if not names:
+        return []
+    sets = [f"ipset={chunk}{GARDEN_SETS}" for chunk in _chunks(names)]
+    return ["", "# The walled garden: these names' addresses are open to everybody.", *sets, *GARDEN_TTLS]
+
+
+def _block(config: SiteConfig, paths: Paths) -> list[str]:
+    if not blocklist.is_used(config.block):
+        return []
+    return [
+        "",
+        "# The block list, and the names by which Firefox and Apple's relay ask whether there is one.",
+        f"conf-file={paths.dnsmasq_block}",
+        *(f"address=/{name}/" for name in CANARIES),
+    ]
 
 
 def _upstream(config: SiteConfig) -> list[str]:

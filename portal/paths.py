@@ -20,6 +20,11 @@ class Paths:
         return self.run / "netctl.sock"
 
     @property
+    def control_socket(self) -> Path:
+        """The supervisor's: who changes the configuration asks here."""
+        return self.run / "control.sock"
+
+    @property
     def netctl_config(self) -> Path:
         return self.run / "netctl.json"
 
@@ -30,6 +35,11 @@ class Paths:
     @property
     def dnsmasq_config(self) -> Path:
         return self.run / "dnsmasq.conf"
+
+    @property
+    def dnsmasq_block(self) -> Path:
+        """The blocked names as dnsmasq reads them."""
+        return self.run / "dnsmasq-block.conf"
 
     @property
     def leases(self) -> Path:

@@ -9,21 +9,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import pwd
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from netctl.api.types import encode
-from portal import certificate, clock, dnsmasq, privileges, run, site
+from portal import blocklist, certificate, clock, control, dnsmasq, privileges, site
 from portal.config import SiteConfig
 from portal.paths import Paths
+from portal.programs import Orders, decode
+from portal.programs import encode as encode_orders
 from portal.store import setup
 from portal.store.db import StoreError
+from portal.supervisor import log, python
 
 DNSMASQ_USER = "dnsmasq"
 OURS = {"gerbang.lock", "gerbang.db", "gerbang.db.epoch", "dnsmasq", "leases"}  # by these a directory is known again
@@ -48,11 +54,17 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         raise site.SiteErrors(mistakes)
     account, dnsmasq_account = privileges.account(user), privileges.account(DNSMASQ_USER)
     staff_account = privileges.account(privileges.STAFF_USER)
-    orders = run.Orders(
+    libraries()
+    orders = Orders(
         run=str(paths.run),
         data=str(paths.data),
         site=str(paths.site),
+        source=str(path.absolute()),
         user=user,
+        staff_user=privileges.STAFF_USER,
+        group=account.pw_gid,
+        writers=(staff_account.pw_uid,),
+        timezone=config.site.timezone,
         dnsmasq=program("dnsmasq", "dnsmasq-base"),
         dnsmasq_user=f"{dnsmasq_account.pw_uid}",
         dnsmasq_group=f"{dnsmasq_account.pw_gid}",
@@ -66,24 +78,62 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
     # The portal's group shares the database: guest and meter are one user, the staff pages another. Others may pass
     # through, as dnsmasq does to its two files, but neither list nor read.
     directory(paths.data, account.pw_uid, account.pw_gid, 0o2771)
-    directory(paths.leases.parent, dnsmasq_account.pw_uid, dnsmasq_account.pw_gid, 0o750)
+    # dnsmasq writes its leases, the portal reads them: who has a lease, and why another has none.
+    directory(paths.leases.parent, dnsmasq_account.pw_uid, account.pw_gid, 0o750)
     os.chown(paths.run, 0, account.pw_gid)
-    write(paths.site, path.read_text(encoding="utf-8"))
-    told = site.gateway_config(config, paths, (account.pw_uid, staff_account.pw_uid), account.pw_gid)
-    write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
-    write_dnsmasq(config, paths)
+    write_configurations(path.read_text(encoding="utf-8"), config, orders)
     os.environ["TZ"] = config.site.timezone
     time.tzset()
     try:
         setup.ensure(paths.database)
     except StoreError as error:
         # Whoever is online stays so, and the page says what is wrong: a gateway that does not start helps nobody.
-        run.log("gerbang", str(error))
-    run.log(
-        "gerbang", f"{config.site.code} {config.site.name} on {config.lan.interface}, uplink {config.uplink.interface}"
-    )
-    argv = run.python("portal.run", run.encode(orders))
+        log("gerbang", str(error))
+    log("gerbang", f"{config.site.code} {config.site.name} on {config.lan.interface}, uplink {config.uplink.interface}")
+    argv = python("portal.run", encode_orders(orders))
     os.execve(argv[0], argv, environment())  # noqa: S606  no shell is what is wanted
+
+
+def write_configurations(text: str, config: SiteConfig, orders: Orders) -> None:
+    """Write what the processes read when they start: the site's copy, and what netctl and dnsmasq are told."""
+    paths = Paths(Path(orders.run), Path(orders.data))
+    writers = (pwd.getpwnam(orders.user).pw_uid, *orders.writers)
+    told = site.gateway_config(config, paths, writers, orders.group)
+    write(paths.site, text)
+    write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
+    write_dnsmasq(config, paths)
+
+
+def apply(text: str, orders: Orders) -> Orders:
+    """Check ``text`` for this machine and write what its processes read; the orders that go with it.
+
+    Raises SiteErrors, and nothing is written then.
+    """
+    paths = Paths(Path(orders.run), Path(orders.data))
+    config = checked(text, paths, Path(orders.source).name)
+    write_configurations(text, config, orders)
+    certificate = config.portal.certificate
+    return replace(
+        orders,
+        timezone=config.site.timezone,
+        tls=certificate is not None,
+        certificate=certificate,
+        refresh=_refresh(paths) if certificate else None,
+    )
+
+
+def checked(text: str, paths: Paths, name: str) -> SiteConfig:
+    """The configuration in ``text``, of a file called ``name``. Raises SiteErrors with all mistakes, those here too."""
+    directory = Path(tempfile.mkdtemp(dir=paths.run, prefix=".check-"))
+    try:
+        candidate = directory / name
+        candidate.write_text(text, encoding="utf-8")
+        config, mistakes = site.check(candidate, here=True)
+    finally:
+        shutil.rmtree(directory)
+    if config is None:
+        raise site.SiteErrors([msgspec.structs.replace(mistake, file=name) for mistake in mistakes])
+    return config
 
 
 def environment() -> dict[str, str]:
@@ -146,12 +196,14 @@ def write_dnsmasq(config: SiteConfig, paths: Paths) -> None:
             found = certificate.read(config.portal.certificate, config.portal.key)
             announce = found.announceable(time.time(), clock.wall_is_trusted())
         except certificate.CertificateError as error:
-            run.log("gerbang", str(error))
+            log("gerbang", str(error))
+    if blocklist.is_used(config.block):
+        write(paths.dnsmasq_block, dnsmasq.render_block(config.block))
     write(paths.dnsmasq_config, dnsmasq.render(config, paths, announce_api=announce))
 
 
 def _refresh(paths: Paths) -> tuple[str, ...]:
-    return run.python("portal.prepare", json.dumps({"run": str(paths.run), "data": str(paths.data)}))
+    return python("portal.prepare", json.dumps({"do": "refresh", "run": str(paths.run), "data": str(paths.data)}))
 
 
 def program(name: str, package: str) -> str:
@@ -160,7 +212,49 @@ def program(name: str, package: str) -> str:
     raise StartError(os.EX_UNAVAILABLE, f"The program {name} is not installed.", f"Install it: apt install {package}")
 
 
-if __name__ == "__main__":  # the supervisor's refresh
-    told = json.loads(sys.argv[1])
-    there = Paths(Path(told["run"]), Path(told["data"]))
-    write_dnsmasq(site.load(there.site), there)
+def libraries() -> None:
+    """Raises StartError where what netctl writes its rules with is missing: it would only say so again and again."""
+    command = python("netctl.kernel.rules", "4")
+    nothing = json.dumps({"rules": [], "tables": []}).encode()
+    done = subprocess.run(command, input=nothing, capture_output=True, timeout=30, check=False)
+    if done.returncode == 0:
+        return
+    try:
+        why = str(json.loads(done.stdout)["error"])
+    except (ValueError, KeyError, TypeError):
+        why = (done.stderr.decode(errors="replace").strip().splitlines() or ["it does not say why"])[-1]
+    hint = "Install what they need: apt install iptables"
+    raise StartError(os.EX_UNAVAILABLE, f"The firewall rules cannot be written on this machine: {why}", hint)
+
+
+def answer_of(text: str, orders: Orders) -> dict[str, Any]:
+    """What the supervisor is told of a configuration that it is to try: the new orders, or all that is wrong."""
+    try:
+        return {"orders": encode_orders(apply(text, orders))}
+    except site.SiteErrors as errors:
+        return {"error": refusal_of(errors)}
+    except (OSError, UnicodeEncodeError) as error:
+        message = f"The configuration could not be written: {error}."
+        return {"error": {"code": control.FAILED, "message": message, "hint": "Is the disk or /run full?"}}
+
+
+def refusal_of(errors: site.SiteErrors) -> dict[str, Any]:
+    """A ControlError's arguments for the mistakes of a configuration."""
+    count = len(errors.mistakes)
+    message = f"The configuration has {count} mistake{'s' * (count != 1)}; nothing was changed."
+    told = [msgspec.to_builtins(mistake) for mistake in errors.mistakes]
+    return {"code": control.MISTAKES, "message": message, "hint": "Mend all of them, then try again.", "mistakes": told}
+
+
+def main(argument: str) -> None:
+    """A child of the supervisor: ``refresh`` dnsmasq's file for this moment, or ``apply`` the site.toml on stdin."""
+    told = json.loads(argument)
+    if told["do"] == "refresh":
+        there = Paths(Path(told["run"]), Path(told["data"]))
+        write_dnsmasq(site.load(there.site), there)
+        return
+    print(json.dumps(answer_of(sys.stdin.read(), decode(json.dumps(told["orders"])))))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
