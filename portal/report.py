@@ -19,11 +19,12 @@ from typing import Any, Final, Literal
 
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
-from portal import certificate, clock, run
+from portal import certificate, clock
 from portal import site as sites
 from portal.domain.model import UplinkState
 from portal.paths import Paths
 from portal.store import db, sessions
+from portal.supervisor import describe, python
 
 MIN_FREE_BYTES: Final = 64 * 1024 * 1024  # a day's log of a full gateway, several times over
 MIN_FREE_INODES: Final = 1000
@@ -208,7 +209,7 @@ def _certificate(path: str, key: str) -> Finding:
 
 
 def _netctl(paths: Paths) -> list[Finding]:
-    command = run.python("netctl", "doctor", "--json", "--config", str(paths.netctl_config))
+    command = python("netctl", "doctor", "--json", "--config", str(paths.netctl_config))
     try:
         told = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False, text=True
@@ -218,5 +219,5 @@ def _netctl(paths: Paths) -> list[Finding]:
     try:
         return [Finding(**line) for line in json.loads(told.stdout)]
     except (ValueError, TypeError):
-        said = (told.stderr or told.stdout).strip() or f"it ended {run.describe(told.returncode)}"
+        said = (told.stderr or told.stdout).strip() or f"it ended {describe(told.returncode)}"
         return [Finding("fail", "netctl", f"netctl's doctor did not answer: {said}", "Run: netctl doctor")]

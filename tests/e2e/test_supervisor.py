@@ -24,8 +24,9 @@ told = json.loads(sys.argv[1])
 run.REFRESH_S = 0.5
 programs = [run.Program(name, tuple(argv), grace_s) for name, argv, grace_s in told["programs"]]
 refresh = tuple(told["refresh"]) if told["refresh"] else None
-orders = run.Orders(run=told["run"], data="", site="", user="", dnsmasq="", dnsmasq_user="", dnsmasq_group="",
-                    setpriv="", tls=False, keep=told["keep"], lock=0, refresh=refresh, certificate=told["certificate"])
+orders = run.Orders(run=told["run"], data="", site="", source="", user="", staff_user="", group=0, writers=(),
+                    timezone="Asia/Makassar", dnsmasq="", dnsmasq_user="", dnsmasq_group="", setpriv="", tls=False,
+                    keep=told["keep"], lock=0, refresh=refresh, certificate=told["certificate"])
 sys.exit(run.supervise(orders, programs))
 """
 NETCTL = """

@@ -1,0 +1,86 @@
+"""Says which processes a gateway is made of: for each its command line, user and time to end. It starts none of them.
+
+It must not know site.toml: portal.prepare reads that, and gives Orders, which hold all that the command lines need.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from portal.supervisor import Program, python
+
+CONFIGURATIONS = ("site.toml", "netctl.json", "dnsmasq.conf", "dnsmasq-block.conf")
+"""Files of the run directory that the processes read when they start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What the supervisor is told. ``dnsmasq`` and ``setpriv`` are paths of programs; ``lock`` is an open descriptor.
+
+    ``source``: the site's own configuration, which a confirmed change is written to; ``site`` its copy that the
+    processes read. ``group`` and ``writers``: who may open the control socket, and which users it obeys besides root.
+    ``certificate``: the file that guest-tls is started again for when it changes. ``refresh``: the command that writes
+    dnsmasq's configuration again (None: nothing in it depends on time).
+    """
+
+    run: str
+    data: str
+    site: str
+    source: str
+    user: str
+    staff_user: str
+    group: int
+    writers: tuple[int, ...]
+    timezone: str
+    dnsmasq: str
+    dnsmasq_user: str
+    dnsmasq_group: str
+    setpriv: str
+    tls: bool
+    keep: bool
+    lock: int
+    certificate: str | None = None
+    refresh: tuple[str, ...] | None = None
+
+
+def encode(orders: Orders) -> str:
+    return json.dumps(asdict(orders))
+
+
+def decode(text: str) -> Orders:
+    told = json.loads(text)
+    told["writers"] = tuple(told["writers"])
+    told["refresh"] = tuple(told["refresh"]) if told["refresh"] else None
+    return Orders(**told)
+
+
+def programs(orders: Orders, supervisor: int) -> list[Program]:
+    """The gateway's processes in the order in which they start. None of them outlives process ``supervisor``.
+
+    netctl dies by SIGKILL, so that what is in the kernel stays and nobody is cut off. dnsmasq never is root: it gets
+    its capabilities beforehand, because the kernel forgets the tie to the parent when a process changes its user.
+    """
+    run, privileges = Path(orders.run), "-all,+net_admin,+net_raw,+net_bind_service"
+    dnsmasq_as = (
+        *("--reuid", orders.dnsmasq_user, "--regid", orders.dnsmasq_group, "--clear-groups", "--no-new-privs"),
+        *(f"--{kind}={privileges}" for kind in ("inh-caps", "ambient-caps", "bounding-set")),
+    )
+
+    def portal(role: str, user: str) -> tuple[str, ...]:
+        told = {"site": orders.site, "run": orders.run, "data": orders.data, "user": user, "parent": supervisor}
+        return python("portal.serve", json.dumps({"role": role, **told}))
+
+    keep = ("--keep",) if orders.keep else ()
+    netctl = python("netctl", "daemon", "--config", str(run / "netctl.json"), *keep)
+    dnsmasq = (orders.dnsmasq, "--keep-in-foreground", f"--conf-file={run / 'dnsmasq.conf'}")
+    found = [
+        Program("netctl", (orders.setpriv, "--pdeathsig", "KILL", "--", *netctl), 20),
+        Program("dnsmasq", (orders.setpriv, "--pdeathsig", "TERM", *dnsmasq_as, "--", *dnsmasq), 3),
+        Program("meter", portal("meter", orders.user), 10),
+        Program("guest", portal("guest", orders.user), 5),
+    ]
+    if orders.tls:
+        found.append(Program("guest-tls", portal("guest-tls", orders.user), 5))
+    return [*found, Program("staff", portal("staff", orders.staff_user), 5)]
