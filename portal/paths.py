@@ -37,6 +37,11 @@ class Paths:
         return self.run / "dnsmasq.conf"
 
     @property
+    def dnsmasq_block(self) -> Path:
+        """The blocked names as dnsmasq reads them."""
+        return self.run / "dnsmasq-block.conf"
+
+    @property
     def leases(self) -> Path:
         """In a folder of its own, because dnsmasq writes it as its own user."""
         return self.data / "dnsmasq" / "leases"

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from netctl.api.types import encode
-from portal import certificate, clock, control, dnsmasq, privileges, site
+from portal import blocklist, certificate, clock, control, dnsmasq, privileges, site
 from portal.config import SiteConfig
 from portal.paths import Paths
 from portal.programs import Orders, decode
@@ -197,6 +197,8 @@ def write_dnsmasq(config: SiteConfig, paths: Paths) -> None:
             announce = found.announceable(time.time(), clock.wall_is_trusted())
         except certificate.CertificateError as error:
             log("gerbang", str(error))
+    if blocklist.is_used(config.block):
+        write(paths.dnsmasq_block, dnsmasq.render_block(config.block))
     write(paths.dnsmasq_config, dnsmasq.render(config, paths, announce_api=announce))
 
 
