@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from netctl.api.errors import BUSY, DENIED, INTERNAL, TIMEOUT, NetctlError
+from netctl.api.errors import BUSY, DENIED, INTERNAL, TIMEOUT, UNSUPPORTED, NetctlError
 from netctl.api.protocol import HEADER, MAX_BYTES, body_length, decode_request, pack
 from netctl.api.types import (
     Applied,
@@ -30,9 +30,11 @@ from netctl.api.types import (
     Neighbour,
     Plan,
     Planned,
+    ReadLink,
     ReadStatus,
     ReadUsage,
     Request,
+    ShapeLink,
     Whois,
 )
 from netctl.engine import Engine
@@ -277,6 +279,8 @@ class Server:
                 return engine.status()
             case Plan():
                 return Planned(ops=engine.plan(request.state))
+            case ShapeLink() | ReadLink():
+                raise NetctlError(UNSUPPORTED, "This netctl cannot shape the link yet.")
             case Dump():
                 return Dumped(lines=engine.dump())
 

@@ -22,13 +22,16 @@ from netctl.api.types import (
     Dump,
     Dumped,
     Failure,
+    Link,
     Message,
     Neighbour,
     Plan,
     Planned,
+    ReadLink,
     ReadStatus,
     ReadUsage,
     Reply,
+    ShapeLink,
     Status,
     Usage,
     Whois,
@@ -76,6 +79,14 @@ class Client:
 
     def status(self) -> Status:
         return self._ask(ReadStatus(), Status)
+
+    def link(self) -> Link:
+        """Rates of the link's root classes and the bytes that passed them; cheap enough to be asked often."""
+        return self._ask(ReadLink(), Link)
+
+    def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> Link:
+        """Change the link's rates (None: as configured) until the next call or netctl's end; ``link`` after that."""
+        return self._ask(ShapeLink(down_kbit=down_kbit, up_kbit=up_kbit), Link)
 
     def dump(self) -> tuple[str, ...]:
         """All that netctl finds of its own in the kernel, as stable lines."""

@@ -18,6 +18,8 @@ Mac = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}(:[0-9a-f]{2}){5}$")]
 Ipv4 = Annotated[str, Meta(pattern=r"^[0-9]{1,3}(\.[0-9]{1,3}){3}$")]
 Ip = Annotated[str, Meta(min_length=2, max_length=45, pattern=r"^[0-9a-f:.]+$")]
 Kbit = Annotated[int, Meta(ge=8, le=100_000_000)]
+Priority = Annotated[int, Meta(ge=0, le=7)]
+BurstKbytes = Annotated[int, Meta(ge=1, le=1_000_000)]
 GrantId = Annotated[int, Meta(ge=1, le=0xFFFF_FFFF)]
 BootSeconds = Annotated[float, Meta(ge=0)]
 
@@ -32,6 +34,13 @@ class Grant(Message, frozen=True, kw_only=True):
     ``id`` names the counters of this grant: netctl keeps it in the kernel beside the members' counters (skbmark), so
     that bytes are told apart after either side restarts. A new id for the same MAC means new counters from 0.
     ``ipv4`` is the address the device logged in from (None: it has none); its IPv6 addresses are learned by netctl.
+
+    Where the link is full, what it has beyond everybody's guaranteed rate goes to the lowest ``priority`` first, and
+    within one priority in proportion to the guaranteed rates. ``burst_kbytes`` (1000 bytes; None: none): so much may
+    pass above ``down_kbit`` or ``up_kbit`` after a pause, in each direction. It passes at what the link has free: it is
+    borrowed like all above the guaranteed rate, so a burst takes nothing of what others are guaranteed and never
+    exceeds the link. It fills again at the plan's rate while the device sends less, at most what that rate carries in
+    60 s, so that the long-run rate is the plan's. It does not raise the guaranteed rate, for a moment neither.
     """
 
     id: GrantId
@@ -40,6 +49,8 @@ class Grant(Message, frozen=True, kw_only=True):
     down_kbit: Kbit | None
     up_kbit: Kbit | None
     guaranteed_kbit: Kbit = 64
+    priority: Priority = 1
+    burst_kbytes: BurstKbytes | None = None
     deadline_boot_s: BootSeconds | None
 
 
@@ -85,11 +96,25 @@ class ReadStatus(Message, frozen=True, kw_only=True, tag="status"):
     """How netctl is. Answer: Status."""
 
 
+class ShapeLink(Message, frozen=True, kw_only=True, tag="shape_link"):
+    """Let the link's root classes have these rates from now on. Write access. Answer: Link.
+
+    None is the configured rate. It holds until the next ShapeLink or until netctl ends.
+    """
+
+    down_kbit: Kbit | None
+    up_kbit: Kbit | None
+
+
+class ReadLink(Message, frozen=True, kw_only=True, tag="link"):
+    """How the link is shaped now and what has passed it. Answer: Link."""
+
+
 class Dump(Message, frozen=True, kw_only=True, tag="dump"):
     """Everything that netctl finds of its own in the kernel, as stable text lines. Answer: Dumped."""
 
 
-Request = Apply | Plan | Whois | ReadUsage | ReadStatus | Dump
+Request = Apply | Plan | Whois | ReadUsage | ReadStatus | ShapeLink | ReadLink | Dump
 
 # --- replies --------------------------------------------------------------------------------------------------------
 
@@ -164,6 +189,20 @@ class Status(Message, frozen=True, kw_only=True, tag="status_is"):
     problem: str | None = None
 
 
+class Link(Message, frozen=True, kw_only=True, tag="link_is"):
+    """The rates of the link's root classes (None: not shaped as a whole) and the bytes that left through each.
+
+    The bytes are those of whole frames, Ethernet headers counted, unlike all others here: rates and bytes of the
+    link are the provider's. They are counted after the queue, so no dropped packet is among them. They start from 0
+    again when the shaper is set up anew.
+    """
+
+    down_kbit: Kbit | None
+    up_kbit: Kbit | None
+    down_bytes: int
+    up_bytes: int
+
+
 class Dumped(Message, frozen=True, kw_only=True, tag="dumped"):
     lines: tuple[str, ...]
 
@@ -176,7 +215,7 @@ class Failure(Message, frozen=True, kw_only=True, tag="failure"):
     hint: str
 
 
-Reply = Applied | Planned | Neighbour | Usage | Status | Dumped | Failure
+Reply = Applied | Planned | Neighbour | Usage | Status | Link | Dumped | Failure
 
 # --- configuration --------------------------------------------------------------------------------------------------
 
@@ -191,6 +230,12 @@ class GatewayConfig(Message, frozen=True, kw_only=True):
     /64 that the LAN always has, beside one that the uplink may delegate (None: no IPv6 on the LAN). Rates of the link:
     None means not known, so not shaped as a whole. ``writers`` are the user ids that may change state besides root;
     every user who can open the socket may read.
+
+    ``staff_port``: where the staff pages listen, reached from the LAN alone (None: nowhere). ``garden_networks``: IPv4
+    and IPv6 networks that everybody reaches without a login, beside the addresses that dnsmasq puts into the sets
+    gerbang_garden4 and gerbang_garden6. ``block_address``: what blocked names resolve to; its port 80 is the portal,
+    all else of it is refused, to members too. ``isolate``: the ports of a LAN bridge exchange no frames with each
+    other. The group ``socket_group`` may ping (net.ipv4.ping_group_range).
     """
 
     lan_interface: Interface
@@ -208,6 +253,10 @@ class GatewayConfig(Message, frozen=True, kw_only=True):
     tick_s: Annotated[float, Meta(ge=0.1, le=60)] = 5.0
     connections_per_device: Annotated[int, Meta(ge=4, le=1000)] = 24
     dns_per_device_per_s: Annotated[int, Meta(ge=1, le=1000)] = 20
+    staff_port: Port | None = None
+    garden_networks: tuple[str, ...] = ()
+    block_address: Ipv4 | None = None
+    isolate: bool = False
 
 
 def encode(message: Message) -> bytes:
