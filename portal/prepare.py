@@ -11,7 +11,6 @@ import json
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -54,7 +53,6 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         raise site.SiteErrors(mistakes)
     account, dnsmasq_account = privileges.account(user), privileges.account(DNSMASQ_USER)
     staff_account = privileges.account(privileges.STAFF_USER)
-    libraries()
     orders = Orders(
         run=str(paths.run),
         data=str(paths.data),
@@ -210,21 +208,6 @@ def program(name: str, package: str) -> str:
     if found := shutil.which(name, path=search_path()):
         return found
     raise StartError(os.EX_UNAVAILABLE, f"The program {name} is not installed.", f"Install it: apt install {package}")
-
-
-def libraries() -> None:
-    """Raises StartError where what netctl writes its rules with is missing: it would only say so again and again."""
-    command = python("netctl.kernel.rules", "4")
-    nothing = json.dumps({"rules": [], "tables": []}).encode()
-    done = subprocess.run(command, input=nothing, capture_output=True, timeout=30, check=False)
-    if done.returncode == 0:
-        return
-    try:
-        why = str(json.loads(done.stdout)["error"])
-    except (ValueError, KeyError, TypeError):
-        why = (done.stderr.decode(errors="replace").strip().splitlines() or ["it does not say why"])[-1]
-    hint = "Install what they need: apt install iptables"
-    raise StartError(os.EX_UNAVAILABLE, f"The firewall rules cannot be written on this machine: {why}", hint)
 
 
 def answer_of(text: str, orders: Orders) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlin
 from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
 CHILD_TIMEOUT_S: Final = 30.0
+INSTALL: Final = "It is Debian's package iptables that is missing: apt install iptables"
 MAX_FLUSHES: Final = 256  # conntrack walks its whole table for each address
 
 
@@ -457,6 +458,8 @@ class _Child:
         except msgspec.MsgspecError as exc:
             last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
             raise NetctlError(KERNEL, f"{self._module} ended with code {self._process.returncode}: {last[0]}") from exc
+        if report.error and self._process.returncode == os.EX_UNAVAILABLE:
+            raise NetctlError(UNSUPPORTED, report.error, INSTALL)
         if report.error:
             raise NetctlError(KERNEL, report.error)
         return report

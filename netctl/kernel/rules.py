@@ -54,7 +54,8 @@ def main(family: int) -> int:
     try:
         iptc = _import_iptc()
     except Exception as exc:
-        return _say(Report(error=f"python-iptables does not load ({exc}); is Debian's package iptables installed?"))
+        _say(Report(error=f"The firewall's rules cannot be written here: python-iptables does not load ({exc})."))
+        return os.EX_UNAVAILABLE
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
         with _lock():
@@ -86,8 +87,9 @@ def _import_iptc() -> Any:
     ctypes.util.find_library = find
     if "XTABLES_LIBDIR" not in os.environ:
         found = sorted(Path("/usr/lib").glob("*/xtables"))
-        if found:
-            os.environ["XTABLES_LIBDIR"] = str(found[0])
+        if not any(file for folder in found for file in folder.glob("libxt_*.so")):
+            raise ImportError("there are no extensions in /usr/lib/*/xtables")
+        os.environ["XTABLES_LIBDIR"] = str(found[0])
     import iptc  # noqa: PLC0415 - only this process may load it
 
     # A jump to a chain makes iptc look for it in all tables; looking at a table creates it, and with it a hook that

@@ -181,6 +181,19 @@ def test_a_user_that_is_missing_is_named_with_the_command_that_makes_it(village_
     assert not gateway.run_dir.exists()
 
 
+@pytest.mark.parametrize("missing", ["libip4tc.so.2", "libxtables.so.12", "xtables"])
+def test_missing_firewall_libraries_are_said_once_and_end_it(village_of_its_own: Village, missing: str) -> None:
+    gateway = gateway_of(village_of_its_own)
+    (found,) = Path("/usr/lib").glob(f"*/{missing}")
+    hide = ["-t", "tmpfs", "tmpfs"] if found.is_dir() else ["--bind", "/dev/null"]
+    assert gateway.box.run(["mount", *hide, str(found.resolve())]).returncode == 0
+    gateway.write_site()
+    done = gateway.box.run(gateway.command("run", "--site", str(SITE_FILE), *PLACES))
+    assert done.returncode == os.EX_UNAVAILABLE, done.stderr
+    assert done.stderr.count("apt install iptables") == 1, done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_broken_database_does_not_keep_the_gateway_down(village_of_its_own: Village) -> None:
     gateway, phone = gateway_of(village_of_its_own), village_of_its_own.phones[0]
     gateway.start()
