@@ -23,6 +23,10 @@ class Attempts:
         self._trying: Counter[str] = Counter()  # not settled yet: parallel tries must not pass the limit together
         self._lock = threading.Lock()
 
+    def __len__(self) -> int:
+        """Wrong attempts remembered: at most ``in_all``, and what was in flight when it was reached."""
+        return len(self._wrong)
+
     def begin(self, key: str, boot_s: float) -> float:
         """0: try, then `settle` in any case. Else the seconds to wait, and nothing may be tried."""
         with self._lock:

@@ -13,7 +13,7 @@ from typing import Final
 ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 LENGTH: Final = 8
 _VALUE: Final = {character: value for value, character in enumerate(ALPHABET)}
-_SEPARATORS: Final = str.maketrans("", "", " -\t.\u00a0\u2010\u2011\u2012\u2013\u2014")
+_SEPARATORS: Final = str.maketrans("", "", " -\t\r\n.\u00a0\u2010\u2011\u2012\u2013\u2014")
 _POLYNOMIAL: Final = 0b100101  # x^5 + x^2 + 1, primitive over GF(2): a = x generates the whole field
 
 
