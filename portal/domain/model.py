@@ -24,7 +24,16 @@ class EndReason(enum.StrEnum):
 class UplinkState(enum.StrEnum):
     UNKNOWN = "unknown"
     UP = "up"
+    DEGRADED = "degraded"  # pages open, but loss or delay make it hard
     DOWN = "down"
+
+
+class Failing(enum.StrEnum):
+    """What fails first on the way to the Internet, the nearest thing."""
+
+    GATEWAY = "gateway"  # the cable, or the provider's router behind it
+    DNS = "dns"  # the provider's resolver
+    HTTP = "http"  # the Internet behind both
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +179,14 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Uplink:
-    """``since_wall_s`` is in terms of today's wall clock, however often that was set since. None: not known."""
+    """``since_wall_s`` is in terms of today's wall clock, however often that was set since. None: not known.
+
+    ``failing`` is set while it is down. ``latency_ms`` and ``loss`` (a share, 0 to 1) are of the minute before the
+    meter last wrote.
+    """
 
     state: UplinkState
     since_wall_s: float | None
+    failing: Failing | None = None
+    latency_ms: float | None = None
+    loss: float | None = None
