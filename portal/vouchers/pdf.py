@@ -123,7 +123,7 @@ def _draw_a4(pen: _Pen, sheet: Sheet) -> None:
         pen.fitted(beside, 15.2, "B", 6.5, text=f"Wi-Fi: {sheet.wifi}", width=column),
         *(pen.fitted(beside, 18.2 + 2.7 * n, "", 6.5, text=line, width=column) for n, line in enumerate(sheet.terms)),
         *pen.wrapped(beside, 29.4, 6.5, sheet.validity, column),
-        pen.fitted(_PADDING, height - 1.6, "", 6.5, text=sheet.steps, width=side),
+        pen.fitted(_PADDING, height - 1.6, "", 6, text=sheet.steps, width=side),
     ]
     for number, card in enumerate(sheet.cards):
         at = number % (COLUMNS * ROWS)
