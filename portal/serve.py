@@ -1,4 +1,4 @@
-"""Starts the portal's own processes, guest, staff and meter: load everything as root, give up root, work. It knows no details.
+"""Starts the portal's own processes, guest, staff and meter: load all as root, give up root, work. It knows no details.
 
 Run by the supervisor as ``python -m portal.serve '{"role": "meter", ...}'`` rather than through the command line, which
 would keep 4 MB of option parser in each of them. After the drop the source tree may be unreadable, so each role has a

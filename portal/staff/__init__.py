@@ -1,0 +1,1 @@
+"""The pages of operator, technician and reviewer. It must not know the guest pages, SQL or interface names."""

@@ -1,0 +1,78 @@
+"""The record of changes: who did what, when, with before and after. It must not know how an entry comes about."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+import flask
+
+from portal.domain.office import AuditEntry
+from portal.domain.staff import Role
+from portal.staff.auth import roles
+from portal.staff.frame import language, moment, render, word_or
+from portal.staff.shared import shared
+from portal.store import audit as store
+
+blueprint = flask.Blueprint("audit", __name__)
+
+PER_PAGE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One entry as a row of the page; ``changes`` are (what, before, after), "" where there is nothing."""
+
+    when: str
+    actor: str
+    role: str
+    action: str
+    object: str
+    changes: tuple[tuple[str, str, str], ...]
+
+
+@blueprint.get("/audit")
+@roles(Role.TECHNICIAN, Role.REVIEWER)
+def audit() -> flask.Response:
+    """The newest first; ``?before=`` an id for those before it."""
+    before = flask.request.args.get("before", type=int)
+    with shared().database.read() as db:
+        found = store.latest(db, PER_PAGE + 1, before)
+    older = found[PER_PAGE - 1].id if len(found) > PER_PAGE else None
+    lines = [_line(entry) for entry in found[:PER_PAGE]]
+    return render("audit.html", lines=lines, older=older, newest=before is None)
+
+
+def _line(entry: AuditEntry) -> Line:
+    return Line(
+        when=moment(entry.wall_s),
+        actor=entry.actor,
+        role=word_or(f"role.{entry.role}", entry.role),
+        action=word_or(f"act.{entry.action}", entry.action),
+        object=entry.object,
+        changes=tuple(changes(entry.before, entry.after)),
+    )
+
+
+def changes(before: str | None, after: str | None) -> list[tuple[str, str, str]]:
+    """What differs between two JSON texts, by key; of values that have no keys, the whole."""
+    old, new = (None if text is None else json.loads(text) for text in (before, after))
+    if not isinstance(old, dict | None) or not isinstance(new, dict | None):
+        return [("", _shown("", old), _shown("", new))]
+    keys = list(dict.fromkeys([*(old or {}), *(new or {})]))
+    return [
+        (word_or(f"key.{key}", key), _shown(key, (old or {}).get(key)), _shown(key, (new or {}).get(key)))
+        for key in keys
+        if (old or {}).get(key) != (new or {}).get(key)
+    ]
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return language().text("word.yes" if value else "word.no")
+    if key.endswith("_wall_s") and isinstance(value, int | float):
+        return moment(value)
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
