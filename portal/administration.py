@@ -19,6 +19,7 @@ from portal.domain import asking
 from portal.domain.asking import AdministrationError
 from portal.domain.model import EndReason, Notice, Now
 from portal.domain.office import Account, Batch, Closure, ClosureKind, Device, Voucher
+from portal.domain.siterules import SiteRules
 from portal.paths import Paths
 from portal.store import accounts, audit, closures, devices, notices, sessions, vouchers
 from portal.store.db import Database, StoreError
@@ -72,7 +73,7 @@ class Administration:
         netctl: sync.Netctl | None = None,
         read_clock: Callable[[], Now] = clock.now,
     ) -> None:
-        self._config = config
+        self._rules = SiteRules(config)
         self._actor = actor
         self._role = role
         self._database = Database(paths.database) if database is None else database
@@ -92,7 +93,7 @@ class Administration:
         note: str = "",
     ) -> Done[NewBatch]:
         """A batch of new codes, each for so many devices."""
-        asking.plan(self._config.plan, plan)
+        asking.plan(self._rules.plans, plan)
         asking.number("count", count, asking.MAX_VOUCHERS)
         asking.number("devices", devices, asking.MAX_DEVICES)
         note = asking.line("note", note, asking.MAX_NOTE)
@@ -122,7 +123,7 @@ class Administration:
                 raise AdministrationError("voucher-unknown")
             if not vouchers.void(db, voucher_id, now):
                 raise AdministrationError("done-already", object=f"voucher {voucher_id} is void")
-            ended = _end(db, vouchers.sessions_of(db, voucher_id), EndReason.VOIDED, now)
+            ended = self._end(db, vouchers.sessions_of(db, voucher_id), EndReason.VOIDED, now)
             said = {"batch": voucher.batch.id, "state": "void", "sessions_ended": ended}
             before = {"batch": voucher.batch.id, "state": voucher.state(now.wall_s).value}
             return Change(voucher, f"voucher {voucher_id}", before, said, moves_people=bool(ended))
@@ -138,7 +139,7 @@ class Administration:
             count = vouchers.void_batch(db, batch_id, now)
             if not count:
                 raise AdministrationError("done-already", object=f"all vouchers of batch {batch_id} are void")
-            ended = _end(db, vouchers.sessions_of_batch(db, batch_id), EndReason.VOIDED, now)
+            ended = self._end(db, vouchers.sessions_of_batch(db, batch_id), EndReason.VOIDED, now)
             said = {"voided": count, "sessions_ended": ended}
             return Change(count, f"batch {batch_id}", {"voided": 0}, said, moves_people=bool(ended))
 
@@ -149,7 +150,7 @@ class Administration:
     def add_account(self, name: str, password: str, plan: str, note: str = "") -> Done[Account]:
         """A name and password for an office."""
         name = asking.name(name)
-        asking.plan(self._config.plan, plan)
+        asking.plan(self._rules.plans, plan)
         note = asking.line("note", note, asking.MAX_NOTE)
         password_hash = _hash(password, name)
 
@@ -169,7 +170,7 @@ class Administration:
             account = _found_account(db, name)
             accounts.set_password(db, account.id, password_hash, now)
             accounts.renew_return_code(db, account.id)
-            ended = _end(db, accounts.sessions_of(db, account.id), EndReason.VOIDED, now)
+            ended = self._end(db, accounts.sessions_of(db, account.id), EndReason.VOIDED, now)
             said = {"password": "changed", "sessions_ended": ended}
             return Change(account, f"account {account.name}", {"password": "old"}, said, moves_people=bool(ended))
 
@@ -183,7 +184,7 @@ class Administration:
             if account.disabled == disabled:
                 raise AdministrationError("done-already", object=f"account {account.name}")
             accounts.set_disabled(db, account.id, disabled, now)
-            ended = _end(db, accounts.sessions_of(db, account.id), EndReason.VOIDED, now) if disabled else 0
+            ended = self._end(db, accounts.sessions_of(db, account.id), EndReason.VOIDED, now) if disabled else 0
             said = {"disabled": disabled, "sessions_ended": ended}
             before = {"disabled": account.disabled}
             return Change(account, f"account {account.name}", before, said, moves_people=bool(ended))
@@ -198,7 +199,7 @@ class Administration:
 
         def end(db: sqlite3.Connection, now: Now) -> Change[int]:
             found = sessions.by_id(db, int(target)) if mac is None else sessions.not_ended_of(db, mac)
-            if found is None or not _end(db, [found.id], EndReason.STAFF, now):
+            if found is None or not self._end(db, [found.id], EndReason.STAFF, now):
                 raise AdministrationError("session-unknown", target=target)
             before = {"mac": found.mac, "plan": found.plan}
             after = {**before, "ended": EndReason.STAFF.value}
@@ -212,7 +213,7 @@ class Administration:
 
     def allow(self, mac: str, plan: str, note: str = "") -> Done[Device]:
         """Let a device in without a tap, under this plan, until `unrule`."""
-        return self._rule("device.allow", mac, "allow", asking.plan(self._config.plan, plan).id, note)
+        return self._rule("device.allow", mac, "allow", asking.plan(self._rules.plans, plan).id, note)
 
     def unrule(self, mac: str) -> Done[Device]:
         """Let what holds for everybody hold for this device again."""
@@ -232,9 +233,9 @@ class Administration:
             ended = 0
             session = sessions.not_ended_of(db, mac)
             if session is not None and rule == "block":
-                ended = _end(db, [session.id], EndReason.BLOCKED, now)
-            elif session is not None and before is not None and before.rule == "allow" and plan != session.plan:
-                ended = _end(db, [session.id], EndReason.STAFF, now)  # it was in by the rule that is gone
+                ended = self._end(db, [session.id], EndReason.BLOCKED, now)
+            elif session is not None and rule is None and session.method == "rule":
+                ended = self._end(db, [session.id], EndReason.STAFF, now)
             after = devices.by_mac(db, mac)
             assert after is not None  # noqa: S101 - just written
             said = {**_rule_of(after), "sessions_ended": ended}
@@ -356,9 +357,9 @@ class Administration:
             if not made.moves_people:
                 return Done(made.value)
             sessions.next_generation(db)
-            state = sync.snapshot(db, self._config.plan, now)
+            state = sync.snapshot(db, self._rules, now)
         try:
-            sync.bring_into_force(self._database, self._netctl, state, self._config.plan, self._read_clock)
+            sync.bring_into_force(self._database, self._netctl, state, self._rules, self._read_clock)
         except (NetctlError, StoreError) as error:
             return Done(made.value, f"It is done, but not in force yet: {error.message} The meter will see to it.")
         return Done(made.value)
@@ -367,13 +368,12 @@ class Administration:
         """Only the audit entry, for an act that changes no rows: a configuration, a backup, a restart."""
         self.perform(action, lambda *_: Change(None, object, before, after))
 
+    def _end(self, db: sqlite3.Connection, session_ids: Iterable[int], reason: EndReason, now: Now) -> int:
+        return sum(sessions.end(db, session_id, reason, now, self._rules.zone) for session_id in session_ids)
+
     def close_database(self) -> None:
         """For a process that ends: SQLite's files beside the database go with the last connection."""
         self._database.close()
-
-
-def _end(db: sqlite3.Connection, session_ids: Iterable[int], reason: EndReason, now: Now) -> int:
-    return sum(sessions.end(db, session_id, reason, now) for session_id in session_ids)
 
 
 def _hash(password: str, name: str) -> str:
