@@ -1,11 +1,14 @@
-"""Gives up root for good, and ties a child's life to its parent's. It must not know what the process is for."""
+"""Gives up root, for good or for a while, and ties a child's life to its parent's. It must not know what for."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import pwd
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 PORTAL_USER = "gerbang"
 STAFF_USER = "gerbang-staff"
@@ -65,3 +68,26 @@ def _prctl(option: int, value: int) -> None:
         raise PrivilegeError(
             f"The kernel refused prctl({option}): {error}.", "A Linux kernel of version 3.5 or later is needed."
         )
+
+
+@contextlib.contextmanager
+def as_owner_of(directory: Path) -> Iterator[None]:
+    """For a while, root works with no more rights than the user who owns ``directory``; others as they are.
+
+    So a link that this user put there leads root nowhere, and what is made there is theirs. It is not for good, unlike
+    ``drop``: load before what the source tree may hide from them, and call it before any thread is started.
+    """
+    owner = directory.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
