@@ -138,7 +138,9 @@ def environment() -> dict[str, str]:
     """What children get to see of this process's environment, and what makes Python frugal."""
     wanted = ("LANG", "LC_ALL", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "TMPDIR")
     kept = {name: os.environ[name] for name in wanted if name in os.environ}
-    return {**kept, "PATH": search_path(), "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "1"}
+    # glibc, mallopt(3): one arena; and a threshold that stays, so that the 19 MiB of a password check go back at once.
+    frugal = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "131072"}
+    return {**kept, "PATH": search_path(), "PYTHONUNBUFFERED": "1", **frugal}
 
 
 def search_path() -> str:
