@@ -16,6 +16,7 @@ from portal.domain import budget
 from portal.domain.model import EndReason, Now, Session
 
 MAX_GRANTS = 8192  # netctl.api.types.DesiredState.grants
+PRIORITY = {"high": 0, "normal": 1, "low": 2}  # netctl.api.types.Grant: the lowest first
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
@@ -112,30 +113,29 @@ def why_over(
 
 
 class _Lane(NamedTuple):
-    """What a plan comes to for its sessions, worked out once for a state. Rates are kbit/s."""
+    """What a plan comes to for its sessions, worked out once for a state; the names are those of netctl's Grant."""
+
+    down_kbit: int | None
+    up_kbit: int | None
+    guaranteed_kbit: int
+    priority: int
+    burst_kbytes: int | None
+
+
+class _Lanes(NamedTuple):
+    """``after``: with the budget of the day spent; None: nothing passes then."""
 
     budget_s: float
     budget_bytes: float
-    stops: bool  # when the budget is spent; else it slows
-    down_kbit: int | None
-    up_kbit: int | None
-    slow_down_kbit: int | None
-    slow_up_kbit: int | None
-    guaranteed_kbit: int
+    before: _Lane
+    after: _Lane | None
 
 
-def _lane(plan: Plan) -> _Lane:
+def _lanes(plan: Plan) -> _Lanes:
+    before = _Lane(plan.down_kbit, plan.up_kbit, plan.guaranteed_kbit, PRIORITY[plan.priority], plan.burst_kbytes)
     slow_down_kbit, slow_up_kbit = budget.slow_rates(plan)
-    return _Lane(
-        budget_s=budget.limit_s(plan),
-        budget_bytes=budget.limit_bytes(plan),
-        stops=plan.after_budget == "stop",
-        down_kbit=plan.down_kbit,
-        up_kbit=plan.up_kbit,
-        slow_down_kbit=slow_down_kbit,
-        slow_up_kbit=slow_up_kbit,
-        guaranteed_kbit=plan.guaranteed_kbit,
-    )
+    slow = before._replace(down_kbit=slow_down_kbit, up_kbit=slow_up_kbit, burst_kbytes=None)
+    return _Lanes(budget.limit_s(plan), budget.limit_bytes(plan), before, None if plan.after_budget == "stop" else slow)
 
 
 def desired_state(
@@ -153,30 +153,33 @@ def desired_state(
     stops then: also while the end of their sessions is not recorded yet. A plan that slows gives its slow rates.
     Deadlines are of the boot of ``now``: a session from an earlier boot gets what it had left, from now on.
     """
-    lanes: Mapping[str, _Lane | None] = {plan.id: None if plan.id in closed else _lane(plan) for plan in plans}
-    first = lanes[plans[0].id]
+    lanes_of: Mapping[str, _Lanes | None] = {plan.id: None if plan.id in closed else _lanes(plan) for plan in plans}
+    first = lanes_of[plans[0].id]
     grants = []
-    for session in sorted(running):  # by id, which is unique and stands first
-        lane = lanes.get(session.plan, first)
-        if lane is None or session.blocked:
+    # By id, which is unique and stands first. Unpacked, since this runs for everybody with each login.
+    for id_, mac, ipv4, plan_id, boot_id, deadline_boot_s, left_s, blocked, used_s, used_bytes in sorted(running):
+        lanes = lanes_of.get(plan_id, first)
+        if lanes is None or blocked:
             continue
-        deadline = session.deadline_boot_s
-        if deadline is not None and session.remaining_s is not None and session.boot_id != now.boot_id:
-            deadline = now.boot_s + session.remaining_s
-        if deadline is not None and deadline <= now.boot_s:
+        ends_boot_s = deadline_boot_s if boot_id == now.boot_id or left_s is None else now.boot_s + left_s
+        if ends_boot_s is not None and ends_boot_s <= now.boot_s:
             continue
-        spent = session.used_s >= lane.budget_s or session.used_bytes >= lane.budget_bytes
-        if spent and lane.stops:
+        budget_s, budget_bytes, before, after = lanes
+        lane = before if used_s < budget_s and used_bytes < budget_bytes else after
+        if lane is None:
             continue
+        down_kbit, up_kbit, guaranteed_kbit, priority, burst_kbytes = lane
         grants.append(
             Grant(
-                id=session.id,
-                mac=session.mac,
-                ipv4=session.ipv4,
-                down_kbit=lane.slow_down_kbit if spent else lane.down_kbit,
-                up_kbit=lane.slow_up_kbit if spent else lane.up_kbit,
-                guaranteed_kbit=lane.guaranteed_kbit,
-                deadline_boot_s=deadline,
+                id=id_,
+                mac=mac,
+                ipv4=ipv4,
+                down_kbit=down_kbit,
+                up_kbit=up_kbit,
+                guaranteed_kbit=guaranteed_kbit,
+                priority=priority,
+                burst_kbytes=burst_kbytes,
+                deadline_boot_s=ends_boot_s,
             )
         )
     return DesiredState(epoch=epoch, generation=generation, grants=tuple(grants))
