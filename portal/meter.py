@@ -10,22 +10,28 @@ kernel keeps counting, and the next meter goes on from the readings that the tot
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from netctl.api.types import DesiredState
-from portal import clock, sync
+from portal import clock, leases, sync
 from portal.config import SiteConfig
-from portal.domain import policy, usage
-from portal.domain.model import EndReason, Now, Session
+from portal.domain import budget, policy, usage
+from portal.domain.budget import Calendar
+from portal.domain.model import Now
+from portal.domain.siterules import Moment, SiteRules
 from portal.domain.uplink import UplinkView
-from portal.domain.usage import CounterKey, Reading
+from portal.domain.usage import CounterKey, Delta, Reading
+from portal.leases import Lease
 from portal.paths import Paths
-from portal.store import check, counters, db, sessions, setup
+from portal.store import check, counters, db, people, sessions, setup
 from portal.store.db import Database, StoreError
-from portal.uplink import UplinkWatch
+from portal.upkeep import Seen, Upkeep
+from portal.uplink import Checker, UplinkWatch
 
 log = logging.getLogger("gerbang.meter")
 
@@ -53,14 +59,14 @@ def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
 
     Raises SystemExit where the database has not been created: prepare must run again, with the rights that it needs.
     """
-    watch = UplinkWatch(config.uplink.check_url)
+    watch = UplinkWatch(Checker(config.uplink).check)
     watch.start(stop)
     meter = Meter(config, paths, Client(paths.netctl_socket))
     while True:
-        meter.tick(watch.view)
+        again_s = meter.tick(watch.view)
         if db.is_absent(paths.database):
             raise SystemExit(EX_TEMPFAIL)
-        if stop.wait(TICK_S):
+        if stop.wait(again_s):
             break
     meter.stop(watch.view)
 
@@ -70,10 +76,18 @@ class Meter:
     database cuts nobody off."""
 
     def __init__(
-        self, config: SiteConfig, paths: Paths, netctl: sync.Netctl, read_clock: Callable[[], Now] = clock.now
+        self,
+        config: SiteConfig,
+        paths: Paths,
+        netctl: sync.Netctl,
+        read_clock: Callable[[], Now] = clock.now,
+        is_trusted: Callable[[], bool] = clock.wall_is_trusted,
     ) -> None:
-        self._plans = config.plan
+        self._rules = SiteRules(config)
         self._lan = policy.Lan(config.lan.address)
+        self._upkeep = Upkeep(self._rules, self._lan)
+        self._is_trusted = is_trusted
+        self._leases_path = paths.leases
         self._path = paths.database
         self._database = Database(paths.database)
         self._netctl = netctl
@@ -83,7 +97,13 @@ class Meter:
         self._flushed: dict[CounterKey, Reading] = {}  # what the totals on the disk include, as far as known
         self._seen: dict[CounterKey, Reading] = {}  # the first reading that showed what each counter shows now
         self._active_boot_s: dict[int, float] = {}  # session id -> when its device was last seen to send
+        self._bytes_s: dict[int, float] = {}  # session id -> bytes per second between the last two polls
+        self._polled_boot_s = 0.0
+        self._calendar: Calendar | None = None  # as of the last look; None: there was none yet
+        self._day = ""
+        self._view = UplinkView()
         self._uplink = UplinkView()  # what is on the disk
+        self._again_s = TICK_S
         self._flush_due_boot_s = 0.0
         self._forget_due_boot_s = 0.0
         self._drift = 0
@@ -91,24 +111,31 @@ class Meter:
 
     # --- one step ---------------------------------------------------------------------------------------------------
 
-    def tick(self, uplink: UplinkView) -> None:
+    def tick(self, uplink: UplinkView) -> float:
+        """Returns the seconds until the next: TICK_S, or less where somebody's budget could run out before."""
+        self._view = uplink
         checked = self._is_checked()  # before the first poll, which is compared with what the disk has
+        if checked and self._is_new_day():
+            self._attempt("flush", self._flush)  # what was read before midnight is of the day before
         polled = self._attempt("usage", self._poll)
         if not checked:
-            return  # nothing is pushed from a database that may lack rows
-        self._attempt("sessions", lambda: self._end_and_push(idle_too=polled))
+            return TICK_S  # nothing is pushed from a database that may lack rows
+        self._again_s = TICK_S
+        self._attempt("sessions", lambda: self._keep_up(idle_too=polled))
         if self._read_clock().boot_s >= self._flush_due_boot_s:
             self._attempt("flush", self._flush)
             self._attempt("status", self._note_drift)
-        self._attempt("uplink", lambda: self._write_uplink(uplink))
+        self._attempt("uplink", self._write_uplink)
+        return self._again_s
 
     def stop(self, uplink: UplinkView) -> None:
         """Write what is known; the sessions go on."""
+        self._view = uplink
         checked = self._is_checked()
         self._attempt("usage", self._poll)
         if checked:
             self._attempt("flush", self._flush)
-            self._attempt("uplink", lambda: self._write_uplink(uplink))
+            self._attempt("uplink", self._write_uplink)
         self._database.close()
 
     def _attempt(self, part: str, work: Callable[[], object]) -> bool:
@@ -140,6 +167,7 @@ class Meter:
     def _check(self) -> None:
         """Once: is the file whole, which boot is this, and how far had the last meter come?"""
         check.check(self._path)
+        self._attempt("push", lambda: sync.pass_held(self._database, self._netctl))
         with self._database.write() as database:
             now = self._read_clock()
             carried = sessions.note_time(database, now)
@@ -153,73 +181,124 @@ class Meter:
                 self._seen[key] = reading
         self._checked = True
 
+    def _is_new_day(self) -> bool:
+        """Is it another local day than at the last tick, as far as known?"""
+        if self._calendar is None:
+            return False
+        before, self._day = self._day, budget.day_of(self._read_clock().wall_s, self._calendar)
+        return before not in ("", self._day)
+
     def _poll(self) -> None:
         sent_boot_s = self._read_clock().boot_s
         answer = self._netctl.usage()
         now = usage.readings(answer, sent_boot_s, self._read_clock().boot_s)
+        moved: Counter[int] = Counter()
         for key, reading in now.items():
             before = self._seen.get(key)
             if before is not None and reading.shows_the_same_as(before):
                 now[key] = before
-            elif usage.delta(before, reading).up_bytes:
+                continue
+            new = usage.delta(before, reading)
+            moved[key.session_id] += sum(new)
+            if new.up_bytes:
                 self._active_boot_s[key.session_id] = reading.received_boot_s
+        took_s, self._polled_boot_s = sent_boot_s - self._polled_boot_s, sent_boot_s
+        self._bytes_s = {session_id: octets / max(took_s, 0.001) for session_id, octets in moved.items()}
         unflushed = {key: reading for key, reading in self._seen.items() if self._flushed.get(key) is not reading}
         self._seen = unflushed | now  # what netctl no longer reports is kept until it is on the disk
 
-    def _end_and_push(self, idle_too: bool) -> None:
-        state, ended = self._end_what_is_over(idle_too)
+    def _keep_up(self, idle_too: bool) -> None:
+        """Look at who is online and waits, write what is new, and have the kernel like it."""
+        state, ended = self._written_news(idle_too)
         pushed = self._attempt(
-            "push", lambda: sync.bring_into_force(self._database, self._netctl, state, self._plans, self._read_clock)
+            "push", lambda: sync.bring_into_force(self._database, self._netctl, state, self._rules, self._read_clock)
         )
         if ended and pushed:
             self._attempt("usage", self._poll)  # the last bytes before the kernel closed
         if ended:
             self._flush_due_boot_s = 0.0
 
-    def _end_what_is_over(self, idle_too: bool) -> tuple[DesiredState, bool]:
+    def _written_news(self, idle_too: bool) -> tuple[DesiredState, bool]:
         """The state to push, and whether somebody's session ended for it."""
+        found_leases = self._leases()
+        seen = Seen(
+            unflushed=self._unflushed(),
+            bytes_s=self._bytes_s,
+            active_boot_s=self._active_boot_s,
+            idle_too=idle_too,
+            leases=found_leases,
+        )
         with self._database.read() as database:
             now = self._read_clock()
-            over = self._over(sessions.not_ended(database), now, idle_too)
-            if not over:
-                return sync.snapshot(database, self._plans, now), False
+            moment = self._moment(database, now)
+            found = self._upkeep.look(database, moment, seen, TICK_S)
+            self._calendar, self._again_s = moment.calendar, found.check_again_s
+            if not self._upkeep.is_news(found):
+                return sync.snapshot(database, self._rules, now), False
         with self._database.write() as database:
             now = self._read_clock()
             sessions.note_time(database, now)
-            for session, reason in over:
-                sessions.end(database, session.id, reason, now)
-            sessions.next_generation(database)
-            state = sync.snapshot(database, self._plans, now)
-        for session, reason in over:
+            counted = self._count(database, now)
+            self._upkeep.carry_out(database, now, found)
+            state = sync.snapshot(database, self._rules, now)
+        self._note_counted(counted, now)
+        self._upkeep.done(found, found_leases)
+        for session, reason in found.over:
             log.info("Session %d ended: %s.", session.id, reason.value)
             self._active_boot_s.pop(session.id, None)
-        return state, True
+        return state, bool(found.over)
 
-    def _over(self, running: Sequence[Session], now: Now, idle_too: bool) -> list[tuple[Session, EndReason]]:
-        over = []
-        for session in running:
-            active_boot_s = max(session.active_boot_s, self._active_boot_s.get(session.id, 0.0))
-            reason = policy.why_over(session, policy.plan_of(session, self._plans), now, active_boot_s)
-            # Without a fresh reading nobody can be called idle.
-            if reason is EndReason.TIME or (reason is not None and idle_too):
-                over.append((session, reason))
-        return over
+    def _moment(self, database: sqlite3.Connection, now: Now) -> Moment:
+        return people.moment(database, now, self._rules.zone, trusted=self._is_trusted())
+
+    def _leases(self) -> dict[str, Lease]:
+        try:
+            return leases.read(self._leases_path)
+        except OSError as error:
+            if self._troubles.get("leases") != str(error):
+                log.warning("Devices that are let in without a tap are met at the portal only: %s.", error)
+                self._troubles["leases"] = str(error)
+            return {}
+
+    def _unflushed(self) -> dict[int, Delta]:
+        """Bytes by session that the totals on the disk do not include."""
+        new: dict[int, Delta] = {}
+        for key, part in usage.deltas(self._flushed, self._seen).items():
+            new[key.session_id] = usage.total((new.get(key.session_id, usage.NOTHING), part))
+        return new
 
     def _flush(self) -> None:
-        now = self._read_clock()
-        new = {key: reading for key, reading in self._seen.items() if self._flushed.get(key) is not reading}
         with self._database.read() as database:
-            time_runs = sessions.any_deadline(database)
-        if new or time_runs:
+            moment = self._moment(database, self._read_clock())
+            time_runs = sessions.count_not_ended(database) > 0
+            clock_is_news = people.is_news(database, moment)
+        now = moment.now
+        if time_runs or clock_is_news or self._new_readings():
             with self._database.write() as database:
+                now = self._read_clock()
                 sessions.note_time(database, now)
-                to_read_again = counters.account(database, new)
+                counted = self._count(database, now)
                 if now.boot_s >= self._forget_due_boot_s:
                     counters.forget(database, now)
             if now.boot_s >= self._forget_due_boot_s:
                 self._forget_due_boot_s = now.boot_s + FORGET_EVERY_S
-            for key in to_read_again:
-                del self._seen[key]
+            self._note_counted(counted, now)
+        self._flush_due_boot_s = now.boot_s + FLUSH_S
+
+    def _new_readings(self) -> dict[CounterKey, Reading]:
+        return {key: reading for key, reading in self._seen.items() if self._flushed.get(key) is not reading}
+
+    def _count(self, database: sqlite3.Connection, now: Now) -> list[CounterKey]:
+        """Add what is new to the totals: bytes, time, and what a trusted clock says. What must be read again."""
+        moment = self._moment(database, now)
+        people.note_trusted(database, moment)
+        people.count_time(database, moment)
+        return counters.account(database, self._new_readings(), moment)
+
+    def _note_counted(self, to_read_again: list[CounterKey], now: Now) -> None:
+        """It is on the disk."""
+        for key in to_read_again:
+            del self._seen[key]
         self._flushed = dict(self._seen)
         self._flush_due_boot_s = now.boot_s + FLUSH_S
 
@@ -229,14 +308,15 @@ class Meter:
             log.warning("netctl mended %d differences between the kernel and what is desired.", drift - self._drift)
         self._drift = drift
 
-    def _write_uplink(self, view: UplinkView) -> None:
-        if (view.state, view.since_boot_s) == (self._uplink.state, self._uplink.since_boot_s):
-            return
-        if view.since_boot_s is None:
-            return  # nothing was found yet
+    def _write_uplink(self) -> None:
+        """At once what people are told; delay and loss ride along with it, and with each flush."""
+        view, held = self._view, self._uplink
+        told = (view.state, view.since_boot_s, view.failing)
+        if view.since_boot_s is None or told == (held.state, held.since_boot_s, held.failing):
+            return  # nothing was found yet, or nothing is new
         with self._database.write() as database:
             now = self._read_clock()
             sessions.note_time(database, now)
             sessions.set_uplink(database, view, now)
-        log.info("The uplink is %s.", view.state.value)
+        log.info("The uplink is %s%s.", view.state, f": {view.failing} fails" if view.failing else "")
         self._uplink = view

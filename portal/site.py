@@ -17,7 +17,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, structs
 
 from netctl.api.types import GatewayConfig
-from portal import sitecheck
+from portal import blocklist, sitecheck
 from portal.config import DEFAULT_PLAN, Site, SiteConfig
 from portal.paths import Paths
 
@@ -340,6 +340,8 @@ def gateway_config(
     config: SiteConfig, paths: Paths, writer_uids: tuple[int, ...], group_gid: int | None
 ) -> GatewayConfig:
     """What netctl is told: interfaces, addresses, rates, ports, and who may change its state besides root."""
+    import ipaddress  # noqa: PLC0415  once, at start
+
     return GatewayConfig(
         lan_interface=config.lan.interface,
         uplink_interface=config.uplink.interface,
@@ -353,6 +355,10 @@ def gateway_config(
         state_path=str(paths.netctl_state),
         socket_group=group_gid,
         writers=writer_uids,
+        staff_port=config.staff.port,
+        garden_networks=tuple(str(ipaddress.ip_network(text)) for text in config.garden.networks),
+        block_address=blocklist.ADDRESS if blocklist.is_used(config.block) else None,
+        isolate=config.lan.isolate,
     )
 
 
