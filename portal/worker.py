@@ -1,13 +1,13 @@
-"""A gunicorn worker that gives a request a thread only once its head has arrived whole. It must not know pages.
+"""A gunicorn worker that gives a request a thread only once it has arrived whole, body and all. It must not know pages.
 
 gunicorn's own threaded worker lets a half-sent head hold a thread in recv() for ever, and lingers on closed connections
 in its accept loop, up to 2 s for each client that does not hang up: a handful of silent phones stops it. Here one loop
-accepts, shakes TLS hands, collects heads, sends what did not fit at once, and lingers (RFC 9112 section 9.6), all
-without blocking; threads get complete heads and run the application. A slow or silent client costs one socket, for at
-most ``HEAD_TIMEOUT_S``.
+accepts, shakes TLS hands, collects requests (portal.connection), sends what did not fit at once, and lingers (RFC 9112
+section 9.6), all without blocking; threads get complete requests and run the application. A slow or silent client costs
+one socket, for at most ``HEAD_TIMEOUT_S``, or a large body's ``UPLOAD_TIMEOUT_S``.
 
-Every response closes its connection. Request bodies are neither waited for nor handed to the application: the guest's
-forms carry all they say in the URL.
+Every response closes its connection. A body that is chunked, or larger than the application takes (``max_body_bytes``
+of its gunicorn application object), is not waited for: the application answers at once, with 411 or 413 if it reads it.
 """
 
 from __future__ import annotations
@@ -23,47 +23,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from gunicorn.http import errors, wsgi
-from gunicorn.http.parser import RequestParser
+from gunicorn.http import wsgi
 from gunicorn.workers.base import Worker
+
+from portal.connection import Connection, TooManyUploadsError, status_of
 
 log = logging.getLogger(__name__)
 
-HEAD_TIMEOUT_S = 10.0
-"""From accept to the end of the head; TLS handshake included. One packet does it, even on a bad radio."""
 LINGER_TIMEOUT_S = 3.0
-MAX_HEAD_BYTES = 16 * 1024
 MAX_CONNECTIONS = 1000
+MAX_UPLOADS = 4
+"""Large bodies at a time: anybody may begin one, and their files must not fill the disk."""
 MAX_ACCEPTS_PER_TURN = 64
 
 _GONE = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, TimeoutError)
-
-
-class HeadTooLargeError(Exception):
-    """The head passed ``MAX_HEAD_BYTES`` before it ended."""
-
-
-_STATUS_OF_ERROR: tuple[tuple[type[Exception], str], ...] = (
-    (errors.LimitRequestLine, "414 URI Too Long"),
-    (errors.LimitRequestHeaders, "431 Request Header Fields Too Large"),
-    (HeadTooLargeError, "431 Request Header Fields Too Large"),
-    (errors.UnsupportedTransferCoding, "501 Not Implemented"),
-    (errors.ExpectationFailed, "417 Expectation Failed"),
-    (errors.ParseException, "400 Bad Request"),
-    # The head ended where the parser wanted more of it.
-    (errors.NoMoreData, "400 Bad Request"),
-    (StopIteration, "400 Bad Request"),
-)
-
-
-def is_ready(head: bytes | bytearray) -> bool:
-    """Whether a thread should look at ``head`` now: it is complete, or it can never become a request (400, 431)."""
-    if b"\r\n\r\n" in head or len(head) > MAX_HEAD_BYTES:
-        return True
-    # Not a method's first letter (RFC 9110 section 9.1 names them in capitals): TLS on the plain port, or noise.
-    if not (head[:1].isalpha() or head[:1] == b"\r"):
-        return True
-    return head.count(b"\n") != head.count(b"\r\n")  # a bare LF: the head would never end as RFC 9112 ends it
 
 
 class Outbox:
@@ -83,70 +56,18 @@ class Outbox:
         return data
 
 
-class Connection:
-    """One client. ``head`` fills, then ``unsent`` empties; ``deadline_s`` is of time.monotonic()."""
-
-    __slots__ = ("client", "deadline_s", "head", "server", "sock", "unsent")
-
-    def __init__(self, sock: Any, client: Any, server: Any) -> None:
-        self.sock = sock
-        self.client = client
-        self.server = server
-        self.head = bytearray()
-        self.unsent = b""
-        self.deadline_s = time.monotonic() + HEAD_TIMEOUT_S
-
-    def receive(self) -> bool:
-        """Take what has arrived. True when the head is ready for a thread; EOFError when the client has gone."""
-        while True:
-            try:
-                data = self.sock.recv(MAX_HEAD_BYTES)
-            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return False
-            if not data:
-                raise EOFError
-            self.head += data
-            if is_ready(self.head):
-                return True
-
-    def send(self) -> bool:
-        """Send what the socket takes now. True when nothing is left."""
-        try:
-            while self.unsent:
-                self.unsent = self.unsent[self.sock.send(self.unsent) :]
-        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return False
-        return True
-
-    def has_unread(self) -> bool:
-        """Whether the client sent more than the head: closing now would make the kernel reset the connection, and the
-        response could be lost on its way."""
-        try:
-            return bool(self.sock.recv(MAX_HEAD_BYTES))
-        except OSError:
-            return False
-
-    def end_sending(self) -> None:
-        with suppress(OSError, ValueError):
-            if isinstance(self.sock, ssl.SSLSocket):
-                self.sock.unwrap()  # sends close_notify, does not wait for the client's
-        with suppress(OSError):
-            self.sock.shutdown(1)
-
-    def close(self) -> None:
-        with suppress(OSError):
-            self.sock.close()
-
-
 class HeadWorker(Worker):  # type: ignore[misc]
-    """See the module. The application object may have ``tls``: an ssl.SSLContext, then all listeners speak TLS."""
+    """See the module. gunicorn's application object says by ``tls`` (an ssl.SSLContext, or None) whether all listeners
+    speak TLS, and by ``max_body_bytes`` how much of a body is taken."""
 
     def init_process(self) -> None:
-        self.tls: ssl.SSLContext | None = getattr(self.app, "tls", None)
+        self.tls: ssl.SSLContext | None = self.app.tls
+        self.max_body_bytes: int = self.app.max_body_bytes
         self.poller = selectors.DefaultSelector()
-        self.threads = ThreadPoolExecutor(max_workers=self.cfg.threads, thread_name_prefix="guest")
+        self.threads = ThreadPoolExecutor(max_workers=self.cfg.threads, thread_name_prefix="request")
         # Each in the order of their deadlines: dicts keep the order of insertion.
         self.reading: dict[Connection, None] = {}
+        self.uploading: dict[Connection, None] = {}
         self.ending: dict[Connection, None] = {}
         self.handed_back: list[Connection] = []
         self.in_threads = 0
@@ -168,7 +89,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
         for key, _ in self.poller.select(timeout_s):
             key.data(key.fileobj)
         now_s = time.monotonic()
-        for group in (self.reading, self.ending):
+        for group in (self.reading, self.uploading, self.ending):
             while group and (oldest := next(iter(group))).deadline_s <= now_s:
                 self._drop(oldest)
 
@@ -220,13 +141,21 @@ class HeadWorker(Worker):  # type: ignore[misc]
 
     def _readable(self, connection: Connection) -> None:
         try:
-            ready = connection.receive()
+            ready = connection.receive(self.cfg, self.max_body_bytes)
         except (OSError, EOFError):
             self._drop(connection)
             return
+        if connection.is_upload and connection in self.reading:
+            del self.reading[connection]
+            if len(self.uploading) >= MAX_UPLOADS:
+                connection.refuse(TooManyUploadsError())
+                ready = True
+            else:
+                self.uploading[connection] = None
         if ready:
             self.poller.unregister(connection.sock)
-            del self.reading[connection]
+            self.reading.pop(connection, None)
+            self.uploading.pop(connection, None)
             with self.lock:
                 self.in_threads += 1
             self.threads.submit(self._respond, connection)
@@ -272,6 +201,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
         with suppress(KeyError, ValueError):
             self.poller.unregister(connection.sock)
         self.reading.pop(connection, None)
+        self.uploading.pop(connection, None)
         self.ending.pop(connection, None)
         connection.close()
 
@@ -279,8 +209,8 @@ class HeadWorker(Worker):  # type: ignore[misc]
 
     def _respond(self, connection: Connection) -> None:
         try:
-            more_to_come = self._answer(connection)
-            if connection.send() and not more_to_come and not connection.has_unread():
+            connection.unsent = self._answer(connection)
+            if connection.send() and not connection.has_unread():
                 connection.end_sending()
                 connection.close()
                 return
@@ -297,14 +227,15 @@ class HeadWorker(Worker):  # type: ignore[misc]
             with self.lock:
                 self.in_threads -= 1
 
-    def _answer(self, connection: Connection) -> bool:
-        """Fill ``connection.unsent``. True when the client may still be sending (a body, or what no parser read)."""
+    def _answer(self, connection: Connection) -> bytes:
         outbox = Outbox()
         try:
-            if len(connection.head) > MAX_HEAD_BYTES and b"\r\n\r\n" not in connection.head[:MAX_HEAD_BYTES]:
-                raise HeadTooLargeError
-            request = next(RequestParser(self.cfg, iter([bytes(connection.head)]), connection.client))
+            if connection.error is not None:
+                raise connection.error
+            request = connection.request
+            request.body = connection.body
             response, environ = wsgi.create(request, outbox, connection.client, connection.server, self.cfg)
+            outbox.take()  # "100 Continue": said in time, or not needed
             environ["wsgi.multithread"] = True
             environ["wsgi.url_scheme"] = "https" if self.tls else "http"
             response.force_close()
@@ -316,18 +247,15 @@ class HeadWorker(Worker):  # type: ignore[misc]
             finally:
                 if hasattr(items, "close"):
                     items.close()
+            return outbox.take()
         except Exception as error:
-            outbox.take()
-            status = next((status for kind, status in _STATUS_OF_ERROR if isinstance(error, kind)), None)
+            connection.has_more = True
+            status = status_of(error)
             if status is None:
-                status = "500 Internal Server Error"
                 log.exception("a request failed")
-            else:
-                log.debug("refused a request: %s (%s)", status, type(error).__name__)
-            connection.unsent = _plain_answer(status)
-            return True
-        connection.unsent = outbox.take()
-        return any(name in ("CONTENT-LENGTH", "TRANSFER-ENCODING") and value != "0" for name, value in request.headers)
+                return _plain_answer("500 Internal Server Error")
+            log.debug("refused a request: %s (%s)", status, type(error).__name__)
+            return _plain_answer(status)
 
 
 def _plain_answer(status: str) -> bytes:

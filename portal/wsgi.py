@@ -1,4 +1,4 @@
-"""Serves one WSGI application with gunicorn, in this process: one arbiter, one worker with threads. It must not know pages.
+"""Serves one WSGI application with gunicorn, here: one arbiter, one worker with threads. It must not know pages.
 
 Who calls it loads everything, the certificate too, while the source can still be read; ``serve``, after privileges are
 dropped, opens the socket and never returns. Each listener is a process of its own.
@@ -31,6 +31,8 @@ THREADS = 32
 """Logins wait in threads for their group commit; started only as they are needed."""
 BACKLOG = 1024
 DEFER_ACCEPT_S = 5
+MAX_FORM_BYTES = 16 * 1024
+"""What forms of a few short fields need, many times over."""
 GRACEFUL_TIMEOUT_S = 3
 MEMORY_DIR = Path("/dev/shm")  # noqa: S108, a heartbeat file that gunicorn unlinks at once; on a disk it would wear it
 
@@ -47,12 +49,16 @@ class Background(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What was loaded before privileges were dropped. ``tls`` is None for plain HTTP; ``name`` is the process's."""
+    """What was loaded before privileges were dropped. ``tls`` is None for plain HTTP; ``name`` is the process's.
+
+    ``max_body_bytes``: larger request bodies are answered 413 where they are read.
+    """
 
     app: flask.Flask
     background: Background
     tls: ssl.SSLContext | None
     name: str = "gerbang-guest"
+    max_body_bytes: int = MAX_FORM_BYTES
 
 
 def serve(prepared: Prepared, port: int, tmp_dir: Path) -> NoReturn:
@@ -139,6 +145,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, prepared: Prepared, listener_fd: int, tmp_dir: Path) -> None:
         self.tls = prepared.tls
+        self.max_body_bytes = prepared.max_body_bytes
         self._prepared = prepared
         self._listener_fd = listener_fd
         self._tmp_dir = MEMORY_DIR if os.access(MEMORY_DIR, os.W_OK) else tmp_dir

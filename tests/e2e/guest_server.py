@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import hashlib
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import flask
 
 ROOT = Path(__file__).parents[2]
 PR_SET_PDEATHSIG = 1
@@ -84,11 +87,28 @@ def main() -> None:
     )
     listener = wsgi.listen("::ffff:127.0.0.1", 0)
     tls = wsgi.tls_context(options["certificate"], options["key"]) if options.get("certificate") else None
-    prepared = wsgi.Prepared(create_app(config, gate), gate, tls)
+    app = _echo() if options.get("echo") else create_app(config, gate)
+    prepared = wsgi.Prepared(app, gate, tls, max_body_bytes=options.get("max_body_bytes", wsgi.MAX_FORM_BYTES))
     if options.get("forbid_source"):
         _forbid_source()
     print(listener.getsockname()[1], flush=True)
     wsgi.run(prepared, listener, Path("/tmp"))
+
+
+def _echo() -> flask.Flask:
+    """Tells the length and digest of what it gets."""
+    app = flask.Flask("echo")
+
+    @app.post("/")
+    def echo() -> dict[str, object]:
+        body = flask.request.get_data()
+        return {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()}
+
+    @app.post("/redirect")
+    def redirect() -> flask.Response:
+        return flask.redirect("/elsewhere")  # type: ignore[return-value]
+
+    return app
 
 
 def _forbid_source() -> None:
