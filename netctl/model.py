@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
-from netctl.kernel.base import ClassRates, Member, Observed
-from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+from netctl.kernel.base import Member, Observed
+from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
 MAX_NEIGHBOURS = 65_536  # between two observations; a flood of addresses must not become a flood of memory
 
@@ -69,7 +69,7 @@ class Model:
                 case SetMember():
                     self._set_member(op, now_boot_s)
                 case SetClass():
-                    self.classes[op.direction, op.minor] = ClassRates(op.guaranteed_kbit, op.ceil_kbit)
+                    self.classes[op.direction, op.minor] = op.rates
                 case SetNeighbour():
                     self.pinned[op.ip] = self.neighbours[op.ip] = op.mac
                 case DelMember():

@@ -14,17 +14,33 @@ class Direction(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ClassRates:
+    """What one user's HTB class is given. kbit/s and kilobytes as the user sees them (headers not counted).
+
+    ``priority``: 0 is served first with what is left beyond the guaranteed rates. ``burst_kbytes``: what may pass above
+    ``ceil_kbit`` after a pause, borrowed from the link; None: no more than a few packets.
+    """
+
+    guaranteed_kbit: int
+    ceil_kbit: int
+    priority: int = 1
+    burst_kbytes: int | None = None
+
+    def __str__(self) -> str:
+        burst = "" if self.burst_kbytes is None else f" burst {self.burst_kbytes} kB"
+        return f"rate {self.guaranteed_kbit} ceil {self.ceil_kbit} kbit{burst} prio {self.priority}"
+
+
+@dataclass(frozen=True, slots=True)
 class SetClass:
-    """Create the HTB class ``minor`` or change its rates. kbit/s as the user sees them (headers not counted)."""
+    """Create the HTB class ``minor``, or change it in place: what is queued and on its way stays."""
 
     direction: Direction
     minor: int
-    guaranteed_kbit: int
-    ceil_kbit: int
+    rates: ClassRates
 
     def __str__(self) -> str:
-        name = f"{self.direction.value} {self.minor:#x}"
-        return f"set class {name} rate {self.guaranteed_kbit} ceil {self.ceil_kbit} kbit"
+        return f"set class {self.direction.value} {self.minor:#x} {self.rates}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ Rules
 * Guaranteed rate: what the grant asks for, but not above its ceil, nor above its share of 80 % of the link. The share
   counts the grants rounded up to a power of two, so one user more seldom changes anybody else's class; the sum
   stays below the link. Below FLOOR_KBIT no class works: only a link of less than 8 kbit/s per user is promised twice.
+* A burst is at most what the ceil carries in MAX_BURST_S: the kernel's bucket fills no further in one pause.
 * Members are the grant's IPv4 address and the device's IPv6 addresses that the neighbour table gives inside the LAN's
   prefixes (link-local ones are never forwarded), at most MAX_IPV6, the most lately seen. An IPv6 member stays when its
   neighbour entry is gone, until the grant ends or the limit evicts it: a sleeping phone keeps its addresses.
@@ -27,14 +28,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from netctl.api.types import DesiredState, Grant
-from netctl.kernel.base import ClassRates, Member, Observed
-from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+from netctl.kernel.base import Member, Observed
+from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
 FIRST_MINOR: Final = 0x10
 LAST_MINOR: Final = 0xFFFE
 FLOOR_KBIT: Final = 8
 NO_LIMIT_KBIT: Final = 10_000_000  # a class must have a ceil: faster than any network card of a village gateway
 LINK_SHARE: Final = 0.8
+MAX_BURST_S: Final = 60  # a pause of HTB fills its buckets with no more (mbuffer, net/sched/sch_htb.c)
 MAX_IPV6: Final = 16
 TIMEOUT_GRACE_S: Final = 1
 TIMEOUT_SLACK_S: Final = 3
@@ -145,16 +147,19 @@ def _classes(
     shares = places(sharers)
 
     @functools.cache
-    def rates(guaranteed_kbit: int, plan_kbit: int | None, link_kbit: int | None) -> ClassRates:
+    def rates(
+        plan_kbit: int | None, link_kbit: int | None, guaranteed_kbit: int, priority: int, burst_kbytes: int | None
+    ) -> ClassRates:
         ceil = min(plan_kbit or NO_LIMIT_KBIT, link_kbit or NO_LIMIT_KBIT)
         share = NO_LIMIT_KBIT if link_kbit is None else int(link_kbit * LINK_SHARE / shares)
-        return ClassRates(max(FLOOR_KBIT, min(guaranteed_kbit, ceil, share)), ceil)
+        burst = None if burst_kbytes is None else min(burst_kbytes, ceil * MAX_BURST_S // 8)
+        return ClassRates(max(FLOOR_KBIT, min(guaranteed_kbit, ceil, share)), ceil, priority, burst)
 
     wanted = {}
     for g in grants:
-        minor = minors[g.mac]
-        wanted[Direction.DOWN, minor] = rates(g.guaranteed_kbit, g.down_kbit, around.link_down_kbit)
-        wanted[Direction.UP, minor] = rates(g.guaranteed_kbit, g.up_kbit, around.link_up_kbit)
+        minor, more = minors[g.mac], (g.guaranteed_kbit, g.priority, g.burst_kbytes)
+        wanted[Direction.DOWN, minor] = rates(g.down_kbit, around.link_down_kbit, *more)
+        wanted[Direction.UP, minor] = rates(g.up_kbit, around.link_up_kbit, *more)
     return wanted
 
 
@@ -219,7 +224,7 @@ def _removals(
 def _classes_to_set(observed: Observed, classes: Mapping[tuple[Direction, int], ClassRates]) -> list[Op]:
     changed = [key for key, rates in classes.items() if observed.classes.get(key) != rates]
     changed.sort(key=lambda key: (key[0].value, key[1]))
-    return [SetClass(*key, classes[key].guaranteed_kbit, classes[key].ceil_kbit) for key in changed]
+    return [SetClass(*key, classes[key]) for key in changed]
 
 
 def _members_to_set(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from netctl.api.types import Feature
-from netctl.ops import Direction, Op
+from netctl.ops import ClassRates, Direction, Op
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,6 @@ class Member:
     up_packets: int
     down_packets: int
     complete: bool = True  # False: only one direction's set holds it
-
-
-@dataclass(frozen=True, slots=True)
-class ClassRates:
-    """Rates of one user's HTB class, kbit/s as the user sees them."""
-
-    guaranteed_kbit: int
-    ceil_kbit: int
 
 
 @dataclass(frozen=True, slots=True)

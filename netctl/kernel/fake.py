@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from netctl.api.errors import KERNEL, NetctlError
 from netctl.api.types import Feature, GatewayConfig
-from netctl.kernel.base import ClassRates, Member, Observed
-from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+from netctl.kernel.base import Member, Observed
+from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
 MAX_TIMEOUT_S = 2_147_483  # IPSET_MAX_TIMEOUT, include/linux/netfilter/ipset/ip_set.h: UINT_MAX / 2 / MSEC_PER_SEC
 MAX_MEMBERS = 65536  # per set: a bitmap's range, a hash's default maxelem
@@ -159,10 +159,7 @@ class FakeKernel:
             for d, entries in self.sets.items()
             for ip, e in entries.items()
         ]
-        lines += [
-            f"class {d.value} {minor:#x} rate {r.guaranteed_kbit} ceil {r.ceil_kbit} kbit"
-            for (d, minor), r in self.classes.items()
-        ]
+        lines += [f"class {d.value} {minor:#x} {rates}" for (d, minor), rates in self.classes.items()]
         lines += [f"neighbour {ip} {mac}" for ip, mac in self.pinned.items()]
         return tuple(sorted(lines))
 
@@ -224,7 +221,7 @@ class FakeKernel:
     def _do(self, op: Op) -> None:
         match op:
             case SetClass():
-                self.classes[op.direction, op.minor] = ClassRates(op.guaranteed_kbit, op.ceil_kbit)
+                self.classes[op.direction, op.minor] = op.rates
             case DelClass():
                 self.classes.pop((op.direction, op.minor), None)
             case SetMember():

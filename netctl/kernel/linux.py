@@ -24,10 +24,10 @@ import msgspec
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
 from netctl.api.types import Feature, GatewayConfig
 from netctl.kernel import connections, links, neighbours, probe, rules, sets, shaping, xtables
-from netctl.kernel.base import ClassRates, Member, Observed
+from netctl.kernel.base import Member, Observed
 from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
 from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlink, Refusal, refused
-from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
 CHILD_TIMEOUT_S: Final = 30.0
 INSTALL: Final = "It is Debian's package iptables that is missing: apt install iptables"
@@ -319,8 +319,7 @@ class LinuxKernel:
             for m in observed.members.values()
         ]
         lines += [
-            f"class {direction.value} {minor:#x} rate {r.guaranteed_kbit} ceil {r.ceil_kbit} kbit"
-            for (direction, minor), r in observed.classes.items()
+            f"class {direction.value} {minor:#x} {rates}" for (direction, minor), rates in observed.classes.items()
         ]
         lines += [f"neighbour {ip} {mac}" for ip, mac in observed.pinned.items()]
         if not observed.intact:
@@ -337,11 +336,7 @@ class LinuxKernel:
     def _set_classes(self, ops: list[SetClass]) -> None:
         egress = {direction: self._egress(direction) for direction in Direction}
         pairs = [
-            (message, op)
-            for op in ops
-            for message in shaping.class_messages(
-                egress[op.direction], op.minor, ClassRates(op.guaranteed_kbit, op.ceil_kbit)
-            )
+            (message, op) for op in ops for message in shaping.class_messages(egress[op.direction], op.minor, op.rates)
         ]
         self._send(self._route, pairs)
 

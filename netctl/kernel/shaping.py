@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from netctl.kernel.base import ClassRates
 from netctl.kernel.wire import NLM_F_CREATE, NLM_F_REPLACE, Message, Netlink, attr, attributes, nest
-from netctl.ops import Direction
+from netctl.ops import ClassRates, Direction
 
 ROOT_MINOR: Final = 0x1
 OWN_MINOR: Final = 0x2
@@ -78,8 +77,20 @@ def burst_bytes(bytes_s: int, mtu: int) -> int:
     return min(max(bytes_s // 250 + mtu + 100, 2 * (mtu + 100)), 1 << 20)
 
 
+def ceil_bucket(burst_kbytes: int | None, bytes_s: int, mtu: int) -> int:
+    """Size of the ceil's bucket in ticks: what always may leave at once, and the burst of the user's kilobytes."""
+    return _ticks(burst_bytes(bytes_s, mtu) + round((burst_kbytes or 0) * 1000 * overhead(mtu)), bytes_s)
+
+
+def plan_burst(ticks: int, bytes_s: int, mtu: int) -> int | None:
+    """The inverse of ``ceil_bucket``, exact for bursts of up to 60 s: half a tick is less than half a kilobyte."""
+    size_bytes = ticks * _TICK_NS * bytes_s / 1e9
+    return round((size_bytes - burst_bytes(bytes_s, mtu)) / 1000 / overhead(mtu)) or None
+
+
 def _ticks(size_bytes: int, bytes_s: int) -> int:
-    return min(size_bytes * 1_000_000_000 // bytes_s // _TICK_NS, 0xFFFF_FFFF)
+    """Time that so many bytes take at this rate, to the nearest tick."""
+    return min((size_bytes * 1_000_000_000 // bytes_s + _TICK_NS // 2) // _TICK_NS, 0xFFFF_FFFF)
 
 
 def queue_bytes(bytes_s: int) -> int:
@@ -119,12 +130,14 @@ class _Class:
     ceil: int
     priority: int
     leaf: int | None
+    burst_kbytes: int | None = None
 
 
 def class_messages(egress: Egress, minor: int, rates: ClassRates) -> list[Message]:
     """Create or change one user's class and its queue."""
     rate, ceil = frame_rate(rates.guaranteed_kbit, egress.mtu), frame_rate(rates.ceil_kbit, egress.mtu)
-    return _messages(egress, _Class(minor, egress.root | ROOT_MINOR, rate, ceil, 1, minor))
+    parent = egress.root | ROOT_MINOR
+    return _messages(egress, _Class(minor, parent, rate, ceil, rates.priority, minor, rates.burst_kbytes))
 
 
 def fixed_messages(egress: Egress) -> list[Message]:
@@ -174,7 +187,7 @@ def _htb_options(wanted: _Class, mtu: int) -> list[bytes]:
     fixed = _OPTIONS.pack(
         *(0, _LINKLAYER_ETHERNET, 0, 0, 0, min(rate, 0xFFFF_FFFF)),
         *(0, _LINKLAYER_ETHERNET, 0, 0, 0, min(ceil, 0xFFFF_FFFF)),
-        *(_ticks(burst_bytes(rate, mtu), rate), _ticks(burst_bytes(ceil, mtu), ceil), quantum, 0, wanted.priority),
+        *(ceil_bucket(None, rate, mtu), ceil_bucket(wanted.burst_kbytes, ceil, mtu), quantum, 0, wanted.priority),
     )
     options = [attr(_TCA_HTB_PARMS, fixed)]
     if rate > 0xFFFF_FFFF:
@@ -220,11 +233,13 @@ def observe(netlink: Netlink, egress: Egress) -> tuple[dict[int, ClassRates], bo
     wanted = {fixed.minor: (fixed.rate, fixed.ceil) for fixed in _fixed(egress)}
     standing: dict[int, tuple[int, int]] = {}
     users: dict[int, ClassRates] = {}
-    for minor, leaf, rate, ceil in _rates(netlink, egress):
+    mtu = egress.mtu
+    for minor, leaf, rate, ceil, bucket, priority in _standing(netlink, egress):
         if minor in wanted:
             standing[minor] = (rate, ceil)
         elif leaf == minor << 16:
-            users[minor] = ClassRates(plan_kbit(rate, egress.mtu), plan_kbit(ceil, egress.mtu))
+            burst_kbytes = plan_burst(bucket, ceil, mtu)
+            users[minor] = ClassRates(plan_kbit(rate, mtu), plan_kbit(ceil, mtu), priority, burst_kbytes)
     return users, standing == wanted and root_stands(netlink, egress)
 
 
@@ -240,23 +255,23 @@ def root_stands(netlink: Netlink, egress: Egress) -> bool:
     return bool(_GLOB.unpack_from(glob)[2] == OWN_MINOR)
 
 
-def _rates(netlink: Netlink, egress: Egress) -> Iterator[tuple[int, int, int, int]]:
-    """(minor, handle of the leaf, rate, ceil in frame bytes/s) of every class of the HTB qdisc."""
+def _standing(netlink: Netlink, egress: Egress) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """(minor, handle of the leaf, rate, ceil in frame bytes/s, ceil's bucket in ticks, priority) of every class."""
     root = egress.root
     request = Message(_RTM_GETTCLASS, 0, _TCMSG.pack(0, 0, 0, egress.index, 0, root, 0))
     for data, start, end in netlink.dump(request):
         _, _, _, _, handle, _, leaf = _TCMSG.unpack_from(data, start)
         if handle & 0xFFFF_0000 == root:
-            rates = _class_rates(data, start + _TCMSG.size, end)
-            if rates is not None:
-                yield handle & 0xFFFF, leaf, *rates
+            found = _parameters(data, start + _TCMSG.size, end)
+            if found is not None:
+                yield handle & 0xFFFF, leaf, *found
 
 
-def _class_rates(data: bytes, start: int, end: int) -> tuple[int, int] | None:
-    """Rate and ceil of one class, None where it is not HTB's."""
+def _parameters(data: bytes, start: int, end: int) -> tuple[int, int, int, int] | None:
+    """Rate, ceil, the ceil's bucket and priority of one class, None where it is not HTB's."""
     if data.startswith(_HTB_CLASS_HEAD, start):  # all but 64-bit rates: read at once, there are thousands
         values = _OPTIONS.unpack_from(data, start + _HTB_PARMS_AT)
-        return values[5], values[11]
+        return values[5], values[11], values[13], values[16]
     found = attributes(data, start, end)
     if found.get(_TCA_KIND) != b"htb\0":
         return None
@@ -264,4 +279,4 @@ def _class_rates(data: bytes, start: int, end: int) -> tuple[int, int] | None:
     values = _OPTIONS.unpack_from(options[_TCA_HTB_PARMS])
     rate = _U64.unpack(options[_TCA_HTB_RATE64])[0] if _TCA_HTB_RATE64 in options else values[5]
     ceil = _U64.unpack(options[_TCA_HTB_CEIL64])[0] if _TCA_HTB_CEIL64 in options else values[11]
-    return rate, ceil
+    return rate, ceil, values[13], values[16]

@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from netctl.api.errors import KERNEL, NetctlError
-from netctl.kernel.base import ClassRates
 from netctl.kernel.fake import FakeKernel
-from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
+from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 from tests.kernel.scene import LAN6, Scene, config
 
 MAC, OTHER_MAC = "02:00:00:00:00:05", "02:00:00:00:00:06"
@@ -73,8 +72,8 @@ def standing(subject: Subject) -> Subject:
     return subject
 
 
-def classes(minor: int = 0x10, guaranteed: int = 64, ceil: int = 5000) -> list[Op]:
-    return [SetClass(direction, minor, guaranteed, ceil) for direction in Direction]
+def classes(minor: int = 0x10, guaranteed: int = 64, ceil: int = 5000, **more: Any) -> list[Op]:
+    return [SetClass(direction, minor, ClassRates(guaranteed, ceil, **more)) for direction in Direction]
 
 
 def member(ip: str = IP, **changes: Any) -> SetMember:
@@ -155,10 +154,35 @@ def test_setting_a_class_again_changes_its_rates(standing: Subject) -> None:
     assert counters(standing) == (1, 2, 3, 4)
 
 
+@pytest.mark.parametrize(
+    ("ceil", "burst"),
+    [
+        (8, 1),
+        (8, 60),
+        (1000, 2),
+        (5000, 4),
+        (5000, 5),
+        (5000, 37_500),
+        (100_000, 999),
+        (10_000_000, 1),
+        (10_000_000, 1_000_000),
+    ],
+)
+def test_burst_and_priority_are_read_back_as_they_were_set(standing: Subject, ceil: int, burst: int) -> None:
+    for priority in (0, 7):
+        wanted = ClassRates(8, ceil, priority, burst)
+        standing.kernel.apply(classes(0x10, 8, ceil, priority=priority, burst_kbytes=burst))
+        assert set(standing.kernel.observe().classes.values()) == {wanted}
+        assert f"class up 0x10 {wanted}" in standing.kernel.dump()
+    standing.kernel.apply(classes(0x10, 8, ceil))
+    assert set(standing.kernel.observe().classes.values()) == {ClassRates(8, ceil)}
+
+
 def test_directions_have_classes_of_their_own(standing: Subject) -> None:
-    standing.kernel.apply([SetClass(Direction.UP, 0x10, 64, 1000), SetClass(Direction.DOWN, 0x11, 64, 2000)])
+    slow, fast = ClassRates(64, 1000), ClassRates(64, 2000)
+    standing.kernel.apply([SetClass(Direction.UP, 0x10, slow), SetClass(Direction.DOWN, 0x11, fast)])
     standing.kernel.apply([DelClass(Direction.UP, 0x11), DelClass(Direction.DOWN, 0x10)])
-    expected = {(Direction.UP, 0x10): ClassRates(64, 1000), (Direction.DOWN, 0x11): ClassRates(64, 2000)}
+    expected = {(Direction.UP, 0x10): slow, (Direction.DOWN, 0x11): fast}
     assert standing.kernel.observe().classes == expected
 
 

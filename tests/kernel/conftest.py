@@ -12,11 +12,11 @@ from tests.kernel.scene import Scene
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     """Internet, gateway and switch; the kernel is not set up yet."""
     if os.geteuid() != 0:
         pytest.skip("needs root to make network namespaces")
-    with Scene(tmp_path) as made:
+    with Scene(tmp_path, **getattr(request, "param", {})) as made:
         yield made
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from netctl.api.types import GatewayConfig
 from netctl.kernel.linux import LinuxKernel
-from netctl.ops import Direction, Op, SetClass, SetMember, SetNeighbour
+from netctl.ops import ClassRates, Direction, Op, SetClass, SetMember, SetNeighbour
 from tests.village import links
 from tests.village.netns import Namespace
 
@@ -95,6 +95,12 @@ class Scene:
         """What a command prints inside the gateway."""
         return str(self.gateway.run(list(command)).stdout)
 
+    def passed(self, device: str, class_id: str) -> int:
+        """Bytes that have left through a class, as tc(8) says."""
+        return int(
+            self.out("tc", "-s", "class", "show", "dev", device, "classid", class_id).split(" Sent ")[1].split()[0]
+        )
+
 
 class Phone:
     def __init__(self, scene: Scene, number: int, ipv4: str) -> None:
@@ -122,10 +128,12 @@ class Phone:
         return sock
 
 
-def admit(mac: str, *ips: str, minor: int = 0x10, grant: int = 7, kbit: int = 5000) -> list[Op]:
+def admit(
+    mac: str, *ips: str, minor: int = 0x10, grant: int = 7, kbit: int = 5000, rates: ClassRates | None = None
+) -> list[Op]:
     """What the engine does for a login."""
     return [
-        *(SetClass(direction, minor, 64, kbit) for direction in Direction),
+        *(SetClass(direction, minor, rates or ClassRates(64, kbit)) for direction in Direction),
         *(SetMember(ip, mac, minor, grant, 600) for ip in ips),
         *(SetNeighbour(ip, mac) for ip in ips),
     ]

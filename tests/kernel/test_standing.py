@@ -291,8 +291,8 @@ def test_dump_names_everything_and_is_stable(gateway: Scene) -> None:
     assert list(lines) == sorted(lines) and gateway.kernel.dump() == lines
     for expected in (
         "member 10.77.1.5 02:00:00:00:00:05 class 0x10 grant 7",
-        "class down 0x10 rate 64 ceil 5000 kbit",
-        "class up 0x10 rate 64 ceil 5000 kbit",
+        "class down 0x10 rate 64 ceil 5000 kbit prio 1",
+        "class up 0x10 rate 64 ceil 5000 kbit prio 1",
         "neighbour 10.77.1.5 02:00:00:00:00:05",
         "4 filter -A FORWARD -i lan0 -j GERBANG_UP",
     ):

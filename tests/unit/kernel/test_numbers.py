@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from netctl.api.types import GatewayConfig
 from netctl.kernel import links, neighbours, sets, shaping, wire
-from netctl.kernel.base import ClassRates
-from netctl.ops import DelMember, Direction, SetMember
+from netctl.ops import ClassRates, DelMember, Direction, SetMember
+from netctl.plan import MAX_BURST_S
 from tests.unit.kernel.test_ruleset import config
 
 MTUS = st.integers(1280, 9000)
@@ -78,6 +78,24 @@ def test_rates_above_32_bits_go_into_their_own_attributes(guaranteed: int, ceil:
             assert fixed[at] == rate and kind not in options
     quantum = fixed[14]
     assert mtu + 14 <= quantum <= 60_000
+
+
+@given(KBITS, st.none() | st.integers(1, 1_000_000), MTUS)
+def test_a_burst_survives_the_way_to_the_kernel_and_back(kbit: int, burst: int | None, mtu: int) -> None:
+    rate = shaping.frame_rate(kbit, mtu)
+    allowed = None if burst is None else max(1, min(burst, kbit * MAX_BURST_S // 8))
+    assert shaping.plan_burst(shaping.ceil_bucket(allowed, rate, mtu), rate, mtu) == allowed
+
+
+@given(KBITS, KBITS, st.integers(1, 60_000), st.integers(0, 7))
+def test_a_burst_fills_the_ceils_bucket_and_leaves_the_guarantees(
+    guaranteed: int, ceil: int, burst: int, priority: int
+) -> None:
+    egress = shaping.Egress(3, Direction.DOWN, None, 1500, "bfifo")
+    _, plain = _options(egress, ClassRates(guaranteed, ceil))
+    _, bursty = _options(egress, ClassRates(guaranteed, ceil, priority, burst))
+    assert bursty[:13] == plain[:13] and bursty[13] >= plain[13] and bursty[14] == plain[14]
+    assert (plain[16], bursty[16]) == (1, priority)
 
 
 def test_users_share_in_proportion_to_what_they_are_guaranteed() -> None:

@@ -97,7 +97,7 @@ def test_plan_changes_nothing(run: Any, daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "state").write_bytes(msgspec.json.encode(state(grant(1))))
     planned = run("plan", tmp_path / "state", "--socket", daemon.path)
     assert planned.code == 0
-    assert planned.out.splitlines()[0] == "set class down 0x10 rate 64 ceil 5000 kbit"
+    assert planned.out.splitlines()[0] == "set class down 0x10 rate 64 ceil 5000 kbit prio 1"
     assert daemon.gateway.kernel.done == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,14 @@ def meddle_class(kernel: FakeKernel) -> None:
     del kernel.classes[Direction.UP, 0x10]
 
 
+def meddle_priority(kernel: FakeKernel) -> None:
+    kernel.classes[Direction.UP, 0x10] = replace(kernel.classes[Direction.UP, 0x10], priority=0)
+
+
+def meddle_burst(kernel: FakeKernel) -> None:
+    kernel.classes[Direction.UP, 0x10] = replace(kernel.classes[Direction.UP, 0x10], burst_kbytes=9999)
+
+
 def meddle_pin(kernel: FakeKernel) -> None:
     del kernel.pinned[ipv4(1)]
 
@@ -231,7 +240,17 @@ def meddle_rules(kernel: FakeKernel) -> None:
 
 
 @pytest.mark.parametrize(
-    "meddle", [meddle_member, meddle_half, meddle_class, meddle_pin, meddle_stranger, meddle_rules]
+    "meddle",
+    [
+        meddle_member,
+        meddle_half,
+        meddle_class,
+        meddle_priority,
+        meddle_burst,
+        meddle_pin,
+        meddle_stranger,
+        meddle_rules,
+    ],
 )
 def test_what_somebody_else_changed_is_counted_once_and_mended(gateway: Gateway, meddle: Any) -> None:
     gateway.push(grant(1), grant(2))

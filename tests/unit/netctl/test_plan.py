@@ -14,7 +14,7 @@ from netctl.api.types import DesiredState, Grant
 from netctl.kernel.base import Observed
 from netctl.kernel.fake import FakeKernel
 from netctl.model import Model
-from netctl.ops import DelClass, DelMember, DelNeighbour, Direction, SetClass, SetMember, SetNeighbour
+from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, SetClass, SetMember, SetNeighbour
 from netctl.plan import FLOOR_KBIT, MAX_IPV6, MAX_TIMEOUT_S, NO_LIMIT_KBIT, Surroundings, places, plan
 from tests.unit.netctl.bench import PREFIX, Clock, config, grant, ipv4, ipv6, mac, state
 
@@ -68,6 +68,8 @@ def states(draw: st.DrawFn) -> DesiredState:
             down_kbit=draw(kbits),
             up_kbit=draw(kbits),
             guaranteed_kbit=draw(st.integers(8, 20_000)),
+            priority=draw(st.integers(0, 7)),
+            burst_kbytes=draw(st.none() | st.integers(1, 100_000)),
             deadline_boot_s=draw(st.none() | st.sampled_from((NOW - 5, NOW, NOW + 1, NOW + 60, NOW + 5e6))),
         )
         for place, number in enumerate(macs)
@@ -196,8 +198,8 @@ def test_lines_of_a_login_and_of_its_end() -> None:
     kernel = a_kernel()
     kernel.hear(ipv6(1), mac(1))
     assert run(state(grant(1, deadline_boot_s=NOW + 60)), kernel) == [
-        "set class down 0x10 rate 64 ceil 5000 kbit",
-        "set class up 0x10 rate 64 ceil 2000 kbit",
+        "set class down 0x10 rate 64 ceil 5000 kbit prio 1",
+        "set class up 0x10 rate 64 ceil 2000 kbit prio 1",
         "set member 10.77.1.2 02:00:00:00:00:01 class 0x10 grant 1 timeout 61 s",
         "set member fd00:77::1:1 02:00:00:00:00:01 class 0x10 grant 1 timeout 61 s",
         "set neighbour 10.77.1.2 02:00:00:00:00:01",
@@ -225,9 +227,26 @@ def test_one_user_more_leaves_everybody_elses_class_alone() -> None:
     run(state(*users[:5]), kernel)
     assert kernel.classes[Direction.DOWN, 0x10].guaranteed_kbit == int(20_000 * 0.8 / 8)
     assert [line for line in run(state(*users), kernel) if "class" in line.split()[1]] == [
-        "set class down 0x15 rate 2000 ceil 5000 kbit",
-        "set class up 0x15 rate 1000 ceil 2000 kbit",
+        "set class down 0x15 rate 2000 ceil 5000 kbit prio 1",
+        "set class up 0x15 rate 1000 ceil 2000 kbit prio 1",
     ]
+
+
+def test_priority_and_burst_are_of_both_directions_and_change_in_place() -> None:
+    kernel = a_kernel()
+    run(state(grant(1)), kernel)
+    assert run(state(grant(1, priority=2, burst_kbytes=300)), kernel) == [
+        "set class down 0x10 rate 64 ceil 5000 kbit burst 300 kB prio 2",
+        "set class up 0x10 rate 64 ceil 2000 kbit burst 300 kB prio 2",
+    ]
+    assert lines(state(grant(1, priority=2, burst_kbytes=300)), kernel) == []
+
+
+def test_a_burst_is_no_more_than_what_the_plan_carries_in_a_minute() -> None:
+    kernel = a_kernel()
+    run(state(grant(1, down_kbit=8, up_kbit=800, burst_kbytes=5000)), kernel)
+    assert kernel.classes[Direction.DOWN, 0x10].burst_kbytes == 60
+    assert kernel.classes[Direction.UP, 0x10].burst_kbytes == 5000
 
 
 def test_no_limit_is_the_link_or_where_that_is_unknown_the_fastest_card() -> None:
@@ -427,7 +446,7 @@ def test_a_grant_without_any_address_has_no_class() -> None:
 
 def test_strays_of_nobody_are_swept() -> None:
     kernel = a_kernel()
-    kernel.apply([SetMember(ipv4(9), mac(9), 0x99, 9, None), SetClass(Direction.UP, 0x99, 8, 8)])
+    kernel.apply([SetMember(ipv4(9), mac(9), 0x99, 9, None), SetClass(Direction.UP, 0x99, ClassRates(8, 8))])
     kernel.apply([SetNeighbour(ipv4(9), mac(9))])
     assert plan(state(), kernel.observe(), around()) == [
         DelMember(ipv4(9), mac(9)),
