@@ -170,7 +170,7 @@ class Changes:
         elif verb == "apply":
             self._apply(by, text)
         elif verb == "restore":
-            self._restore(connection, by, bool(request.get("force_site")))
+            self._restore(connection, by, request)
         else:
             raise ControlError(control.BAD_REQUEST, f"There is no verb {verb!r}.", "Both ends must be of one version.")
 
@@ -234,7 +234,7 @@ class Changes:
 
         self._work(["portal.prepare", _encoded("apply", self.orders)], text.encode(), before, applied)
 
-    def _restore(self, connection: _Connection, by: str, force_site: bool) -> None:
+    def _restore(self, connection: _Connection, by: str, request: Mapping[str, Any]) -> None:
         self._needs_rest()
         if connection.file is None:
             raise ControlError(control.BAD_REQUEST, "There is no file beside the request.", "Try again.")
@@ -247,7 +247,8 @@ class Changes:
                 self._supervisor.after("renew", RENEW_AFTER_S, lambda: self._renew("a backup was restored", PORTAL))
             return {"restored": told["restored"]}
 
-        order = _encoded("restore", self.orders, by=by, force_site=force_site)
+        flags = {name: bool(request.get(name)) for name in ("force_site", "keep_site")}
+        order = _encoded("restore", self.orders, by=by, role=str(request.get("role", "")), **flags)
         self._work(["portal.restore", order], connection.file, before, restored)
 
     def _work(

@@ -96,9 +96,14 @@ class Control:
         """The last lines of the gateway's log."""
         return [str(line) for line in self._ask({"verb": "log"})["lines"]]
 
-    def restore(self, file: int, by: str, *, force_site: bool = False) -> dict[str, Any]:
-        """Put the backup in the open ``file`` (a descriptor, read from its start) into the gateway's place."""
-        request = {"verb": "restore", "by": by, "force_site": force_site}
+    def restore(
+        self, file: int, by: str, role: str, *, force_site: bool = False, keep_site: bool = False
+    ) -> dict[str, Any]:
+        """Put the backup in the open ``file`` (a descriptor, at its start) in the gateway's place.
+
+        The answer is a portal.restore.Restored. Where that changed site.toml, it is tried, and waits to be confirmed.
+        """
+        request = {"verb": "restore", "by": by, "role": role, "force_site": force_site, "keep_site": keep_site}
         answer = self._ask(request, file, RESTORE_TIMEOUT_S)
         restored: dict[str, Any] = answer["restored"]
         return restored

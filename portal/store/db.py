@@ -259,6 +259,10 @@ class Database:
             connection = self._opened()
             try:
                 connection.execute(begin)
+                if not self._is_in_place():  # exchanged while this waited for its turn: what it wrote there were lost
+                    connection.execute("ROLLBACK")
+                    connection = self._opened()
+                    connection.execute(begin)
                 try:
                     yield connection
                     connection.execute("COMMIT")
@@ -270,12 +274,19 @@ class Database:
                 self._close()
                 raise store_error(error, self._path) from error
 
-    def _opened(self) -> sqlite3.Connection:
+    def _is_in_place(self) -> bool:
+        """Is the opened file still the one at the path?"""
+        return self._identity_now() == self._identity
+
+    def _identity_now(self) -> tuple[int, int] | None:
         try:
             found = self._path.stat()
-            identity = (found.st_dev, found.st_ino)
         except OSError:
-            identity = None
+            return None
+        return found.st_dev, found.st_ino
+
+    def _opened(self) -> sqlite3.Connection:
+        identity = self._identity_now()
         if self._connection is None or identity != self._identity or damage_note_of(self._path).exists():
             self._close()
             self._connection = connect(self._path)

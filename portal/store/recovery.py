@@ -68,7 +68,7 @@ def replace_broken(path: Path, migrate: Callable[[sqlite3.Connection], None]) ->
                 epoch = connection.execute("SELECT epoch FROM meta").fetchone()[0]
             finally:
                 connection.close()
-            kept = _keep_aside(path) if path.exists() else source
+            kept = keep_aside(path, "broken") if path.exists() else source
             db.write_marker(path, epoch)
             new.rename(path)
             db.sync_directory(path.parent)
@@ -93,10 +93,11 @@ def _last_kept(path: Path) -> Path | None:
     return max(path.parent.glob(f"broken-*.{path.name}"), default=None)
 
 
-def _keep_aside(path: Path) -> Path:
+def keep_aside(path: Path, why: str) -> Path:
+    """Rename a database and its log to ``<why>-<time>-<number>.<name>``; its new path."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     for number in range(1000):
-        kept = path.with_name(f"broken-{stamp}-{number:03}.{path.name}")
+        kept = path.with_name(f"{why}-{stamp}-{number:03}.{path.name}")
         if not kept.exists():
             break
     for side in (*_SIDES[1:], ""):  # the file itself last: as long as it is there, so is its log
