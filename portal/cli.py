@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from portal import cli_office
+from portal import cli_hours, cli_office, cli_vouchers
 from portal.cli_parts import (
     FILE,
     SITE,
@@ -29,9 +29,10 @@ from portal.cli_parts import (
 from portal.paths import Paths
 
 EXITS = """\b
-Exit status (sysexits): 0 done, 64 wrong use, 69 something needed is missing or
-does not work, 73 a directory that is not ours, 75 busy, 77 not allowed,
-78 mistakes in site.toml."""
+Exit status (sysexits): 0 done, 64 wrong use, 65 what was asked for cannot be,
+69 something needed is missing or does not work, 73 a directory that is not ours
+or a file that cannot be written, 75 busy, 77 not allowed, 78 mistakes in
+site.toml."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXITS)
@@ -204,7 +205,7 @@ def _say_mistakes(mistakes: Sequence[Any], as_json: bool) -> None:
     click.echo(f"{count} mistake{'s' * (count != 1)}.", err=True)
 
 
-for command in cli_office.COMMANDS:
+for command in (*cli_vouchers.COMMANDS, *cli_office.COMMANDS, *cli_hours.COMMANDS):
     gerbang.add_command(command)
 
 

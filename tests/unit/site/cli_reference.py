@@ -13,6 +13,13 @@ the kernel's state, with verbs to look at it. Everything that answers does so in
 their own `--help`.
 """
 
+PROBLEMS_HEAD = """### Refused acts
+
+A command that changes what the office manages answers with `{"error": {"code", "message", "hint"}}` under `--json`, and
+exits with 65, where what was asked for cannot be. These codes are stable; those of database and netctl are in
+[operations.md](operations.md).
+"""
+
 
 def sections(name: str, command: click.Command, parent: click.Context | None = None) -> Iterator[str]:
     settings = {**command.context_settings, "terminal_width": 110, "max_content_width": 110}
@@ -26,11 +33,20 @@ def sections(name: str, command: click.Command, parent: click.Context | None = N
                 yield from sections(verb, found, context)
 
 
+def problems() -> str:
+    """What an act may be refused for: with --json, ``error.code``."""
+    from portal.domain.asking import PROBLEMS
+
+    rows = [f"| `{code}` | {message.replace('!r', '')} | {hint} |" for code, (message, hint) in PROBLEMS.items()]
+    head = ["| code | what it says | what to do |", "|---|---|---|"]
+    return "\n".join([PROBLEMS_HEAD, *head, *rows, ""])
+
+
 def reference() -> str:
     from netctl.__main__ import cli
     from portal.cli import gerbang
 
-    return "\n".join([HEAD, *sections("gerbang", gerbang), *sections("netctl", cli)])
+    return "\n".join([HEAD, *sections("gerbang", gerbang), problems(), *sections("netctl", cli)])
 
 
 if __name__ == "__main__":
