@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 
-from portal.domain import usage
+from portal.domain import budget, usage
 from portal.domain.model import Now
+from portal.domain.siterules import Moment
 from portal.domain.usage import CounterKey, Reading
+from portal.store import people
 
 # A counter whose session ended and that has not moved for this long is forgotten. netctl reports counters of removed
 # members for ten minutes; one that came back after it was forgotten would count twice.
@@ -31,8 +33,9 @@ def last_of_running(db: sqlite3.Connection) -> dict[CounterKey, Reading]:
     return {CounterKey(*row[:3]): Reading(*row[3:]) for row in rows}
 
 
-def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> list[CounterKey]:
-    """Add what is new in ``seen`` to the sessions' totals, and remember the readings, in the caller's transaction.
+def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading], moment: Moment) -> list[CounterKey]:
+    """Add what is new in ``seen`` to the totals of sessions and of people's days, and remember the readings, in the
+    caller's transaction. Bytes belong to the day on which their reading arrived, on the clock of ``moment``.
 
     Returns the counters whose readings may be older than what is counted already; they must be read again. Readings of
     sessions that this database does not have are ignored. A session's ``active_boot_s`` moves to the
@@ -66,6 +69,7 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> list[
             ),
         )
         if counted.rowcount:
+            people.add_bytes(db, key.session_id, _day_of(key, reading, moment), *new)
             db.execute(
                 "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # in the order of CREATE TABLE
                 (
@@ -79,6 +83,13 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading]) -> list[
                 ),
             )
     return to_read_again
+
+
+def _day_of(key: CounterKey, reading: Reading, moment: Moment) -> str:
+    if key.boot_id != moment.now.boot_id:
+        return moment.day
+    ago_s = moment.now.boot_s - reading.received_boot_s
+    return budget.day_of(moment.now.wall_s - ago_s, moment.calendar)
 
 
 def forget(db: sqlite3.Connection, now: Now) -> int:

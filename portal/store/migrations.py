@@ -96,6 +96,8 @@ def step_2_people(database: Database) -> None:
         # that lost its time neither gives a second budget nor opens a closed site.
         "ALTER TABLE meta ADD COLUMN day TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE meta ADD COLUMN trusted_wall_s REAL NOT NULL DEFAULT 0",
+        # Up to when (in this boot) everybody's time online stands in person_day: one row to write for all of them.
+        "ALTER TABLE meta ADD COLUMN counted_boot_s REAL NOT NULL DEFAULT 0",
         """
         CREATE TABLE voucher_batch (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -141,7 +143,8 @@ def step_2_people(database: Database) -> None:
         ) STRICT
         """,
         # Who a budget belongs to, whatever devices it is used on; ``code`` is the return code. ``counted_boot_s``
-        # (in meta.boot_id) is up to when time online is counted; NULL while nothing of theirs is online.
+        # (in meta.boot_id): time online is counted from there, or from meta.counted_boot_s where that is later; NULL
+        # while nothing of theirs is online.
         """
         CREATE TABLE person (
             id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -154,6 +157,7 @@ def step_2_people(database: Database) -> None:
             counted_boot_s REAL
         ) STRICT
         """,
+        "CREATE INDEX person_online ON person (id) WHERE counted_boot_s IS NOT NULL",
         """
         CREATE TABLE person_day (
             person_id INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
@@ -164,11 +168,13 @@ def step_2_people(database: Database) -> None:
             PRIMARY KEY (person_id, day)
         ) STRICT, WITHOUT ROWID
         """,
+        # ``person_id`` used it last, ``terms_person_id`` by a tap: a voucher in between gives no second budget.
         # ``rule`` is what an operator said of this MAC; ``moved_wall_s`` when a return code took its place, until told.
         """
         CREATE TABLE device (
             mac TEXT PRIMARY KEY CHECK (length(mac) = 17),
             person_id INTEGER REFERENCES person (id) ON DELETE SET NULL,
+            terms_person_id INTEGER REFERENCES person (id) ON DELETE SET NULL,
             seen_wall_s REAL,
             moved_wall_s REAL,
             rule TEXT CHECK (rule IN ('allow', 'block')),
@@ -179,6 +185,8 @@ def step_2_people(database: Database) -> None:
         ) STRICT, WITHOUT ROWID
         """,
         "CREATE INDEX device_person ON device (person_id)",
+        "CREATE INDEX device_terms_person ON device (terms_person_id)",
+        "CREATE INDEX device_rule ON device (rule) WHERE rule IS NOT NULL",
         "ALTER TABLE session ADD COLUMN person_id INTEGER REFERENCES person (id) ON DELETE SET NULL",
         "CREATE INDEX session_running_person ON session (person_id) WHERE ended_wall_s IS NULL",
         # What an operator opened or closed, beside the hours of site.toml; ``until_wall_s`` NULL: until cancelled.
@@ -267,7 +275,9 @@ def step_2_people(database: Database) -> None:
             (codes.new_code(), method, plan, started_wall_s),
         ).lastrowid
         database.conn.execute("UPDATE session SET person_id = ? WHERE id = ?", (person_id, session_id))
-        database.conn.execute("INSERT INTO device (mac, person_id) VALUES (?, ?)", (mac, person_id))
+        database.conn.execute(
+            "INSERT INTO device (mac, person_id, terms_person_id) VALUES (?, ?, ?)", (mac, person_id, person_id)
+        )
     database.conn.execute("PRAGMA user_version = 2")
 
 

@@ -5,26 +5,28 @@ Every function works inside the transaction of the connection it is given (porta
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from portal.domain.model import EndReason, Now, Session, Uplink, UplinkState
+from portal.domain.model import EndReason, Failing, Now, Session, Uplink, UplinkState
 from portal.domain.policy import Running
 from portal.domain.uplink import UplinkView
+from portal.store import people
 
 _SELECT = """
     SELECT session.id, mac, ipv4, plan, method, terms_version, started_wall_s, session.boot_id, deadline_boot_s,
         CASE WHEN ended_wall_s IS NULL THEN max(0.0, deadline_boot_s - seen_boot_s) END,
-        active_boot_s, up_bytes, down_bytes, ended_wall_s, end_reason
+        active_boot_s, up_bytes, down_bytes, ended_wall_s, end_reason, person_id
     FROM meta CROSS JOIN session
 """
 
 
 def _session(row: tuple[Any, ...]) -> Session:
     values = list(row)
-    values[-1] = None if values[-1] is None else EndReason(values[-1])
+    values[-2] = None if values[-2] is None else EndReason(values[-2])
     return Session(*values)
 
 
@@ -33,16 +35,23 @@ def not_ended(db: sqlite3.Connection) -> list[Session]:
     return [_session(row) for row in db.execute(_SELECT + "WHERE ended_wall_s IS NULL ORDER BY session.id")]
 
 
-def running(db: sqlite3.Connection) -> Iterator[Running]:
-    """The same for policy.desired_state: a login reads them all, and a whole Session costs four times as much."""
+def running(db: sqlite3.Connection, day: str) -> Iterator[Running]:
+    """The same for policy.desired_state: a login reads them all, and a whole Session costs four times as much.
+
+    ``day``: whose budgets hold now, ``2026-11-24``.
+    """
     return map(
         Running._make,
         db.execute(
             """
-            SELECT session.id, mac, ipv4, plan, session.boot_id, deadline_boot_s,
-                max(0.0, deadline_boot_s - seen_boot_s), 0, 0.0, 0
-            FROM meta CROSS JOIN session WHERE ended_wall_s IS NULL
-            """
+            SELECT session.id, session.mac, ipv4, plan, session.boot_id, deadline_boot_s,
+                max(0.0, deadline_boot_s - seen_boot_s), rule IS 'block', ifnull(seconds, 0.0),
+                ifnull(person_day.up_bytes + person_day.down_bytes, 0)
+            FROM meta CROSS JOIN session LEFT JOIN device ON device.mac = session.mac
+                LEFT JOIN person_day ON person_day.person_id = session.person_id AND person_day.day = ?
+            WHERE ended_wall_s IS NULL
+            """,
+            (day,),
         ),
     )
 
@@ -52,6 +61,10 @@ def not_ended_of(db: sqlite3.Connection, mac: str) -> Session | None:
     return None if row is None else _session(row)
 
 
+def not_ended_of_person(db: sqlite3.Connection, person_id: int) -> list[Session]:
+    return [_session(row) for row in db.execute(_SELECT + "WHERE person_id = ? AND ended_wall_s IS NULL", (person_id,))]
+
+
 def by_id(db: sqlite3.Connection, session_id: int) -> Session | None:
     row = db.execute(_SELECT + "WHERE session.id = ?", (session_id,)).fetchone()
     return None if row is None else _session(row)
@@ -59,14 +72,6 @@ def by_id(db: sqlite3.Connection, session_id: int) -> Session | None:
 
 def count_not_ended(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM session WHERE ended_wall_s IS NULL").fetchone()[0])
-
-
-def any_deadline(db: sqlite3.Connection) -> bool:
-    """Does time run for somebody?"""
-    row = db.execute(
-        "SELECT EXISTS (SELECT 1 FROM session WHERE ended_wall_s IS NULL AND deadline_boot_s IS NOT NULL)"
-    ).fetchone()
-    return bool(row[0])
 
 
 def begin(
@@ -79,6 +84,7 @@ def begin(
     terms_version: str,
     limit_s: float | None,
     now: Now,
+    person_id: int | None = None,
 ) -> Session:
     """Start a session; the device must not have another (unique index). An address belongs to who came last."""
     _take_address(db, ipv4)
@@ -86,8 +92,8 @@ def begin(
     row = db.execute(
         """
         INSERT INTO session
-            (mac, ipv4, plan, method, terms_version, started_wall_s, boot_id, deadline_boot_s, active_boot_s)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+            (mac, ipv4, plan, method, terms_version, started_wall_s, boot_id, deadline_boot_s, active_boot_s, person_id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
         """,
         (
             mac,
@@ -99,8 +105,11 @@ def begin(
             now.boot_id,
             deadline_boot_s,
             now.boot_s,
+            person_id,
         ),
     ).fetchone()
+    if person_id is not None:
+        people.start_time(db, person_id, now)
     return Session(
         id=row[0],
         mac=mac,
@@ -117,6 +126,7 @@ def begin(
         down_bytes=0,
         ended_wall_s=None,
         end_reason=None,
+        person_id=person_id,
     )
 
 
@@ -142,13 +152,21 @@ def leave_addresses(db: sqlite3.Connection, holds: Callable[[str], bool]) -> int
     return len(gone)
 
 
-def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now) -> bool:
-    """Record the end; False where the session had ended before."""
-    done = db.execute(
-        "UPDATE session SET ended_wall_s = ?, end_reason = ? WHERE id = ? AND ended_wall_s IS NULL",
+def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now, zone: dt.tzinfo) -> bool:
+    """Record the end, and count the person's time if it was their last; False where the session had ended before.
+
+    ``zone``: site.timezone, since time online is counted by local days.
+    """
+    row = db.execute(
+        "UPDATE session SET ended_wall_s = ?, end_reason = ? WHERE id = ? AND ended_wall_s IS NULL "
+        "RETURNING person_id, deadline_boot_s",
         (now.wall_s, reason.value, session_id),
-    )
-    return done.rowcount == 1
+    ).fetchone()
+    if row is None:
+        return False
+    if row[0] is not None:
+        people.stop_time(db, row[0], row[1], people.moment(db, now, zone))
+    return True
 
 
 # --- the state's name and the boot ----------------------------------------------------------------------------------
@@ -193,6 +211,7 @@ def note_time(db: sqlite3.Connection, now: Now) -> int:
         """,
         {"boot_id": now.boot_id, "boot_s": now.boot_s},
     ).rowcount
+    people.carry_time(db, now)
     db.execute("DELETE FROM counter")  # the kernel's counters of an earlier boot are gone for good
     db.execute("UPDATE meta SET boot_id = ?, seen_boot_s = ?, generation = generation + 1", (now.boot_id, now.boot_s))
     return carried
@@ -203,20 +222,33 @@ def note_time(db: sqlite3.Connection, now: Now) -> int:
 
 def set_uplink(db: sqlite3.Connection, view: UplinkView, now: Now) -> None:
     db.execute(
-        "INSERT OR REPLACE INTO uplink (id, state, boot_id, since_boot_s) VALUES (1, ?, ?, ?)",
-        (view.state.value, now.boot_id, view.since_boot_s),
+        """
+        INSERT OR REPLACE INTO uplink (id, state, boot_id, since_boot_s, failing, latency_ms, loss)
+        VALUES (1, ?, ?, ?, ?, ?, ?)
+        """,
+        (view.state.value, now.boot_id, view.since_boot_s, view.failing, view.latency_ms, view.loss),
     )
 
 
 def uplink_view(db: sqlite3.Connection, now: Now) -> UplinkView:
     """What the meter last found in this boot."""
-    row = db.execute("SELECT state, since_boot_s FROM uplink WHERE boot_id = ?", (now.boot_id,)).fetchone()
-    return UplinkView() if row is None else UplinkView(UplinkState(row[0]), row[1])
+    row = db.execute(
+        "SELECT state, since_boot_s, failing, latency_ms, loss FROM uplink WHERE boot_id = ?", (now.boot_id,)
+    ).fetchone()
+    if row is None:
+        return UplinkView()
+    state, since_boot_s, failing, latency_ms, loss = row
+    return UplinkView(
+        UplinkState(state),
+        since_boot_s,
+        failing=None if failing is None else Failing(failing),
+        latency_ms=latency_ms,
+        loss=loss,
+    )
 
 
 def uplink(db: sqlite3.Connection, now: Now) -> Uplink:
     """The same for people: on the wall clock as it goes now."""
     view = uplink_view(db, now)
-    if view.since_boot_s is None:
-        return Uplink(view.state, None)
-    return Uplink(view.state, now.wall_s - (now.boot_s - view.since_boot_s))
+    since_wall_s = None if view.since_boot_s is None else now.wall_s - (now.boot_s - view.since_boot_s)
+    return Uplink(view.state, since_wall_s, view.failing, view.latency_ms, view.loss)

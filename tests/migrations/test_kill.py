@@ -7,15 +7,17 @@ import os
 import signal
 import sqlite3
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from portal.domain.model import Now
 from portal.domain.usage import CounterKey, Reading
-from portal.store import counters, sessions, setup
+from portal.store import counters, people, sessions, setup
 from portal.store.db import Database, StoreError
 
-NOW = Now("boot", 1000.0, 1_795_000_000.0)
+NOW = Now("boot", 1000.0, 2_000_000_000.0)
+ZONE = ZoneInfo("Asia/Makassar")
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def test_a_flush_killed_at_any_statement_is_whole_or_nothing(path: Path) -> None
             begun = itertools.count(1)
             connection.set_trace_callback(lambda _: os.kill(os.getpid(), signal.SIGKILL) if next(begun) == at else None)
             sessions.note_time(connection, NOW)
-            counters.account(connection, seen)
+            counters.account(connection, seen, people.moment(connection, NOW, ZONE))
 
     for at in itertools.count(1):
         try:

@@ -7,15 +7,17 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from portal.domain.model import EndReason, Now, Session
 from portal.domain.usage import CounterKey, Reading
-from portal.store import check, counters, db, recovery, sessions, setup
+from portal.store import check, counters, db, people, recovery, sessions, setup
 from portal.store.db import Database, StoreError
 
-NOW = Now("boot", 1000.0, 1_795_000_000.0)
+NOW = Now("boot", 1000.0, 2_000_000_000.0)
+ZONE = ZoneInfo("Asia/Makassar")
 MANY = 400
 
 
@@ -33,10 +35,11 @@ def path(tmp_path: Path) -> Path:
                 limit_s=3600.0, now=NOW,
             )  # fmt: skip
             if number % 2:
-                sessions.end(connection, session.id, EndReason.IDLE, NOW)
+                sessions.end(connection, session.id, EndReason.IDLE, NOW, ZONE)
             else:
                 reading = Reading(100, 1000, 1, 10, 1000.0, 1000.1)
-                counters.account(connection, {CounterKey("boot", session.id, "10.77.0.1"): reading})
+                counted = {CounterKey("boot", session.id, "10.77.0.1"): reading}
+                counters.account(connection, counted, people.moment(connection, NOW, ZONE))
     database.close()
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

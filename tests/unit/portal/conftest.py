@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,12 +13,14 @@ from portal.admission import Gate
 from portal.config import Plan, Site, SiteConfig
 from portal.meter import Meter
 from portal.paths import Paths
-from portal.store import migrations, setup
+from portal.store import devices, migrations, setup
 from portal.store.db import Database
 from tests.unit.portal.fakes import Clock, Netctl
 
 PLAN = Plan(id="warga", name="Warga", down_kbit=5000, up_kbit=2000, session_minutes=480, idle_minutes=60)
 ENDLESS = Plan(id="kantor", name="Kantor", session_minutes=None, idle_minutes=None)
+ZONE = ZoneInfo("Asia/Makassar")  # site.timezone, unless site.toml says otherwise
+DAY = "2033-05-18"  # there, when fakes.Clock starts
 CONFIG = SiteConfig(site=Site(code="64.03.01.2001"), plan=(PLAN, ENDLESS))
 
 
@@ -64,12 +67,26 @@ def gate(paths: Paths, netctl: Netctl, clock: Clock) -> Iterator[Gate]:
 @pytest.fixture
 def new_meter(paths: Paths, netctl: Netctl, clock: Clock) -> Callable[[], Meter]:
     """Each call is a meter that starts with no memory, as after a kill -9 of the one before."""
-    return lambda: Meter(CONFIG, paths, netctl, clock)
+    return lambda: Meter(CONFIG, paths, netctl, clock, lambda: True)
 
 
 @pytest.fixture
 def meter(new_meter: Callable[[], Meter]) -> Meter:
     return new_meter()
+
+
+Allow = Callable[[str, Plan], None]
+
+
+@pytest.fixture
+def allow(database: Database, clock: Clock) -> Allow:
+    """Let a device in without a tap, as an operator does."""
+
+    def rule(mac: str, plan: Plan) -> None:
+        with database.write() as db:
+            devices.set_rule(db, mac, rule="allow", rule_plan=plan.id, note="", ruled_by="test", now=clock())
+
+    return rule
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ OTHER_BOOT = "22222222-2222-4222-8222-222222222222"
 class Clock:
     """Moves only when told, and by a nanosecond with each reading, as no two real readings are the same."""
 
-    def __init__(self, boot_id: str = BOOT, boot_s: float = 1000.0, wall_s: float = 1_795_000_000.0) -> None:
+    def __init__(self, boot_id: str = BOOT, boot_s: float = 1000.0, wall_s: float = 2_000_000_000.0) -> None:
         self.now = Now(boot_id, boot_s, wall_s)
         self._lock = threading.Lock()
 
@@ -55,7 +55,7 @@ class Netctl:
     pushes: list[DesiredState] = field(default_factory=list)
     counters: dict[tuple[int, str], Traffic] = field(default_factory=dict)
     failing: NetctlError | None = None
-    fail_next: list[NetctlError] = field(default_factory=list)
+    fail_next: list[NetctlError] = field(default_factory=list)  # by apply
     calls: Count[str] = field(default_factory=Count)
     drift_total: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -129,7 +129,7 @@ class Netctl:
     def _called(self, name: str) -> None:
         with self.lock:
             self.calls[name] += 1
-            if self.fail_next:
+            if self.fail_next and name == "apply":
                 raise self.fail_next.pop(0)
             if self.failing is not None:
                 raise self.failing

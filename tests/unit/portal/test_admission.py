@@ -20,7 +20,7 @@ from portal.meter import Meter
 from portal.paths import Paths
 from portal.store import sessions
 from portal.store.db import Database
-from tests.unit.portal.conftest import CONFIG, ENDLESS, PLAN
+from tests.unit.portal.conftest import CONFIG, ENDLESS, Allow
 from tests.unit.portal.fakes import Clock, Netctl, unreachable
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -34,7 +34,7 @@ def test_the_gate_is_a_gatekeeper(gate: Gate) -> None:
 
 
 def test_login_answers_when_the_kernel_has_it(gate: Gate, netctl: Netctl, clock: Clock) -> None:
-    session = gate.login(MAC, IP, PLAN, "3")
+    session = gate.enter_by_terms(MAC, IP, "3")
     (grant,) = netctl.state.grants  # type: ignore[union-attr]
     assert (grant.id, grant.mac, grant.ipv4) == (session.id, MAC, IP)
     assert (grant.down_kbit, grant.up_kbit, grant.guaranteed_kbit) == (5000, 2000, 64)
@@ -58,35 +58,35 @@ def test_the_row_is_on_the_disk_before_the_kernel_hears_of_it(
         return apply(state)
 
     monkeypatch.setattr(netctl, "apply", look_and_apply)
-    session = gate.login(MAC, IP, PLAN, "1")
+    session = gate.enter_by_terms(MAC, IP, "1")
     gate.logout(session)
     assert rows[0] == [(MAC, None)]
     assert rows[1][0][1] is not None
 
 
 def test_a_second_login_keeps_the_session_and_takes_the_new_address(gate: Gate, netctl: Netctl) -> None:
-    first = gate.login(MAC, IP, PLAN, "1")
+    first = gate.enter_by_terms(MAC, IP, "1")
     generation = netctl.state.generation  # type: ignore[union-attr]
-    again = gate.login(MAC, IP, PLAN, "1")
+    again = gate.enter_by_terms(MAC, IP, "1")
     assert again.id == first.id
     assert netctl.state.generation == generation, "nothing changed"  # type: ignore[union-attr]
-    assert gate.login(MAC, None, PLAN, "1").ipv4 == IP, "a request over IPv6 does not take the address away"
-    moved = gate.login(MAC, "10.77.0.10", PLAN, "1")
+    assert gate.enter_by_terms(MAC, None, "1").ipv4 == IP, "a request over IPv6 does not take the address away"
+    moved = gate.enter_by_terms(MAC, "10.77.0.10", "1")
     assert (moved.id, moved.ipv4) == (first.id, "10.77.0.10")
     assert netctl.state.grants[0].ipv4 == "10.77.0.10"  # type: ignore[union-attr]
     assert netctl.state.generation > generation  # type: ignore[union-attr]
 
 
 def test_a_login_puts_back_what_netctl_lost(gate: Gate, netctl: Netctl) -> None:
-    gate.login(MAC, IP, PLAN, "1")
+    gate.enter_by_terms(MAC, IP, "1")
     netctl.reboot()
-    gate.login(MAC, IP, PLAN, "1")
+    gate.enter_by_terms(MAC, IP, "1")
     assert netctl.online() == [MAC]
 
 
 def test_an_address_that_goes_to_another_device_stays_in_the_state_once(gate: Gate, netctl: Netctl) -> None:
-    gate.login(MAC, IP, PLAN, "1")
-    gate.login("02:00:00:00:00:02", IP, PLAN, "1")
+    gate.enter_by_terms(MAC, IP, "1")
+    gate.enter_by_terms("02:00:00:00:00:02", IP, "1")
     assert [(grant.mac, grant.ipv4) for grant in netctl.state.grants] == [  # type: ignore[union-attr]
         (MAC, None),
         ("02:00:00:00:00:02", IP),
@@ -94,30 +94,33 @@ def test_an_address_that_goes_to_another_device_stays_in_the_state_once(gate: Ga
 
 
 def test_time_over_starts_a_new_session(gate: Gate, clock: Clock, query: Query) -> None:
-    first = gate.login(MAC, IP, PLAN, "1")
+    first = gate.enter_by_terms(MAC, IP, "1")
     clock.forward(480 * 60 + 1)
     assert gate.session(MAC) is None
     assert gate.remaining_s(first) == 0
-    second = gate.login(MAC, IP, PLAN, "1")
+    second = gate.enter_by_terms(MAC, IP, "1")
     assert second.id != first.id
     assert query("SELECT end_reason FROM session ORDER BY id") == [("time",), (None,)]
 
 
-def test_after_a_reboot_the_first_login_carries_everybody(gate: Gate, netctl: Netctl, clock: Clock) -> None:
-    gate.login(MAC, IP, PLAN, "1")
+def test_after_a_reboot_the_first_login_carries_everybody(
+    gate: Gate, netctl: Netctl, clock: Clock, allow: Allow
+) -> None:
+    gate.enter_by_terms(MAC, IP, "1")
     clock.reboot(boot_s=30.0)
     netctl.reboot()
     found = gate.session(MAC)
     assert found is not None
     assert gate.remaining_s(found) == pytest.approx(480 * 60, abs=0.01)
-    gate.login("02:00:00:00:00:02", "10.77.0.10", ENDLESS, "1")
+    allow("02:00:00:00:00:02", ENDLESS)
+    gate.enter_by_rule("02:00:00:00:00:02", "10.77.0.10")
     one, two = netctl.state.grants  # type: ignore[union-attr]
     assert one.deadline_boot_s == pytest.approx(30 + 480 * 60, abs=0.01)
     assert (two.deadline_boot_s, two.down_kbit, two.up_kbit) == (None, None, None)
 
 
 def test_logout_closes_and_counts_the_last_bytes(gate: Gate, netctl: Netctl, query: Query) -> None:
-    session = gate.login(MAC, IP, PLAN, "1")
+    session = gate.enter_by_terms(MAC, IP, "1")
     netctl.send(session.id, 100, 1000)
     assert gate.bytes_used(session) == (100, 1000)
     gate.logout(session)
@@ -131,7 +134,7 @@ def test_logout_closes_and_counts_the_last_bytes(gate: Gate, netctl: Netctl, que
 def test_bytes_are_shown_once_whoever_counts_them(
     gate: Gate, netctl: Netctl, meter: Meter, clock: Clock, query: Query
 ) -> None:
-    session = gate.login(MAC, IP, PLAN, "1")
+    session = gate.enter_by_terms(MAC, IP, "1")
     netctl.send(session.id, 100, 1000)
     meter.stop(meter_view())
     assert query("SELECT up_bytes FROM session") == [(100,)]
@@ -151,7 +154,7 @@ def meter_view() -> Any:
 
 
 def test_without_netctl_what_is_flushed_is_shown(gate: Gate, netctl: Netctl, meter: Meter) -> None:
-    session = gate.login(MAC, IP, PLAN, "1")
+    session = gate.enter_by_terms(MAC, IP, "1")
     netctl.send(session.id, 100, 1000)
     meter.stop(meter_view())
     netctl.send(session.id, 100, 1000)
@@ -183,7 +186,8 @@ def test_a_storm_rides_in_few_pushes_and_all_are_in(
     with ThreadPoolExecutor(storm) as threads:
         answered = list(
             threads.map(
-                lambda n: (gate.login(f"02:00:00:00:01:{n:02x}", f"10.77.1.{n}", PLAN, "1"), netctl.state), range(storm)
+                lambda n: (gate.enter_by_terms(f"02:00:00:00:01:{n:02x}", f"10.77.1.{n}", "1"), netctl.state),
+                range(storm),
             )
         )
     assert len(netctl.online()) == storm
@@ -197,7 +201,7 @@ def test_a_storm_rides_in_few_pushes_and_all_are_in(
 
 def test_the_same_device_in_many_threads_is_one_session(gate: Gate) -> None:
     with ThreadPoolExecutor(20) as threads:
-        found = list(threads.map(lambda _: gate.login(MAC, IP, PLAN, "1").id, range(60)))
+        found = list(threads.map(lambda _: gate.enter_by_terms(MAC, IP, "1").id, range(60)))
     assert len(set(found)) == 1
 
 
@@ -210,7 +214,7 @@ def test_two_processes_never_push_a_state_that_lacks_what_the_other_answered(
         with ThreadPoolExecutor(40) as threads:
             list(
                 threads.map(
-                    lambda n: (gate, other)[n % 2].login(f"02:00:00:00:02:{n:02x}", f"10.77.2.{n}", PLAN, "1"),
+                    lambda n: (gate, other)[n % 2].enter_by_terms(f"02:00:00:00:02:{n:02x}", f"10.77.2.{n}", "1"),
                     range(80),
                 )
             )
@@ -223,13 +227,13 @@ def test_two_processes_never_push_a_state_that_lacks_what_the_other_answered(
 
 
 def test_the_gate_is_full_at_what_netctl_takes(gate: Gate, netctl: Netctl, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("portal.admission.MAX_SESSIONS", 2)
+    monkeypatch.setattr("portal.entrance.MAX_SESSIONS", 2)
     for number in (1, 2):
-        gate.login(f"02:00:00:00:00:{number:02x}", f"10.77.1.{number}", PLAN, "1")
+        gate.enter_by_terms(f"02:00:00:00:00:{number:02x}", f"10.77.1.{number}", "1")
     with pytest.raises(GateError) as error:
-        gate.login("02:00:00:00:00:03", "10.77.1.3", PLAN, "1")
+        gate.enter_by_terms("02:00:00:00:00:03", "10.77.1.3", "1")
     assert error.value.code == "busy"
-    gate.login(MAC, "10.77.1.1", PLAN, "1")  # who is in stays in
+    gate.enter_by_terms(MAC, "10.77.1.1", "1")  # who is in stays in
     assert len(netctl.online()) == 2
 
 
@@ -238,7 +242,7 @@ def test_the_gate_is_full_at_what_netctl_takes(gate: Gate, netctl: Netctl, monke
 
 def test_netctl_away_is_said_and_made_good_by_the_meter(gate: Gate, netctl: Netctl, meter: Meter) -> None:
     netctl.failing = unreachable()
-    for ask in (lambda: gate.login(MAC, IP, PLAN, "1"), lambda: gate.whois(IP)):
+    for ask in (lambda: gate.enter_by_terms(MAC, IP, "1"), lambda: gate.whois(IP)):
         with pytest.raises(GateError) as error:
             ask()
         assert error.value.code == "netctl"
@@ -250,25 +254,25 @@ def test_netctl_away_is_said_and_made_good_by_the_meter(gate: Gate, netctl: Netc
 def test_a_restart_of_netctl_is_waited_for_once(gate: Gate, netctl: Netctl, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("portal.sync.RETRY_AFTER_S", 0.0)
     netctl.fail_next = [unreachable()]
-    gate.login(MAC, IP, PLAN, "1")
+    gate.enter_by_terms(MAC, IP, "1")
     assert netctl.online() == [MAC]
 
 
 def test_a_busy_netctl_is_busy_and_not_asked_again(gate: Gate, netctl: Netctl) -> None:
     netctl.fail_next = [NetctlError(errors.BUSY, "Busy.")]
     with pytest.raises(GateError) as error:
-        gate.login(MAC, IP, PLAN, "1")
+        gate.enter_by_terms(MAC, IP, "1")
     assert error.value.code == "busy"
     assert netctl.calls["apply"] == 1
 
 
 def test_a_broken_database_is_said_and_never_pushed(gate: Gate, paths: Paths, netctl: Netctl) -> None:
-    session = gate.login(MAC, IP, PLAN, "1")
+    session = gate.enter_by_terms(MAC, IP, "1")
     pushes = len(netctl.pushes)
     paths.database.unlink()
     paths.database.write_bytes(b"not a database, and long enough to be read as one" * 100)
     for ask in (
-        lambda: gate.login("02:00:00:00:00:02", "10.77.0.2", PLAN, "1"),
+        lambda: gate.enter_by_terms("02:00:00:00:00:02", "10.77.0.2", "1"),
         lambda: gate.logout(session),
         lambda: gate.session(MAC),
         lambda: gate.bytes_used(session),
@@ -289,9 +293,9 @@ def test_a_failed_batch_does_not_stop_the_next(gate: Gate, netctl: Netctl, monke
     with monkeypatch.context() as patch:
         patch.setattr(sessions, "next_generation", broken)
         with pytest.raises(GateError, match="a mistake"):
-            gate.login(MAC, IP, PLAN, "1")
+            gate.enter_by_terms(MAC, IP, "1")
     assert gate.session(MAC) is None, "undone"
-    gate.login(MAC, IP, PLAN, "1")
+    gate.enter_by_terms(MAC, IP, "1")
     assert netctl.online() == [MAC]
 
 
@@ -313,7 +317,7 @@ def test_a_failed_batch_does_not_stop_the_next(gate: Gate, netctl: Netctl, monke
 )
 def test_what_netctl_would_refuse_does_not_reach_the_database(gate: Gate, query: Query, mac: str, ipv4: str) -> None:
     with pytest.raises(ValueError, match="no device's address"):
-        gate.login(mac, ipv4, PLAN, "1")
+        gate.enter_by_terms(mac, ipv4, "1")
     assert query("SELECT count(*) FROM session") == [(0,)]
 
 
@@ -321,11 +325,11 @@ def test_a_lan_that_was_changed_blocks_nobody(
     gate: Gate, paths: Paths, netctl: Netctl, clock: Clock, query: Query
 ) -> None:
     """netctl refuses a state with an address of the old LAN as a whole."""
-    gate.login(MAC, IP, PLAN, "1")
+    gate.enter_by_terms(MAC, IP, "1")
     moved = replace_lan("192.168.88.1/24")
     other = Gate(moved, paths, netctl, clock)
     other.start()
-    other.login("02:00:00:00:00:02", "192.168.88.7", PLAN, "1")
+    other.enter_by_terms("02:00:00:00:00:02", "192.168.88.7", "1")
     assert [grant.ipv4 for grant in netctl.state.grants] == [None, "192.168.88.7"]  # type: ignore[union-attr]
     other.close()
     Meter(CONFIG, paths, netctl, clock).tick(meter_view())
@@ -341,13 +345,13 @@ def replace_lan(address: str) -> Any:
 def test_a_backup_that_was_put_back_does_not_deafen_netctl(gate: Gate, netctl: Netctl, query: Query) -> None:
     """netctl holds generations that the older file never had, and ids that it would give out again."""
     for number in range(2, 6):
-        last = gate.login(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number}", PLAN, "1")
+        last = gate.enter_by_terms(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number}", "1")
     query("DELETE FROM session WHERE id > (SELECT min(id) FROM session)")
     query("UPDATE sqlite_sequence SET seq = (SELECT max(id) FROM session)")
     query("UPDATE meta SET generation = 1")
-    session = gate.login(MAC, IP, PLAN, "1")
+    session = gate.enter_by_terms(MAC, IP, "1")
     assert netctl.online() == ["02:00:00:00:00:02", MAC]
-    assert gate.login("02:00:00:00:00:77", "10.77.0.77", PLAN, "1").id > last.id
+    assert gate.enter_by_terms("02:00:00:00:00:77", "10.77.0.77", "1").id > last.id
     assert gate.session(MAC) is not None
     assert session.id in {grant.id for grant in netctl.state.grants}  # type: ignore[union-attr]
 
@@ -355,7 +359,7 @@ def test_a_backup_that_was_put_back_does_not_deafen_netctl(gate: Gate, netctl: N
 def test_a_closed_gate_says_so_and_leaves_no_thread(paths: Paths, netctl: Netctl, clock: Clock) -> None:
     gate = Gate(CONFIG, paths, netctl, clock)
     with pytest.raises(GateError):
-        gate.login(MAC, IP, PLAN, "1")
+        gate.enter_by_terms(MAC, IP, "1")
     gate.start()
     gate.start()
     assert sum(thread.name == "committer" for thread in threading.enumerate()) == 1
@@ -363,14 +367,14 @@ def test_a_closed_gate_says_so_and_leaves_no_thread(paths: Paths, netctl: Netctl
     gate.close()
     assert not any(thread.name == "committer" for thread in threading.enumerate())
     with pytest.raises(GateError) as error:
-        gate.login(MAC, IP, PLAN, "1")
+        gate.enter_by_terms(MAC, IP, "1")
     assert error.value.code == "busy"
 
 
 def test_what_waits_when_the_gate_closes_is_still_done(gate: Gate, netctl: Netctl, database: Database) -> None:
     with ThreadPoolExecutor(1) as threads:
         with database.write():  # holds the committer up
-            waiting = threads.submit(gate.login, MAC, IP, PLAN, "1")
+            waiting = threads.submit(gate.enter_by_terms, MAC, IP, "1")
             while not gate._writer._lock.locked():
                 time.sleep(0.001)
             closing = threading.Thread(target=gate.close)

@@ -15,8 +15,8 @@ from portal.domain.model import Session, UplinkState
 from portal.domain.uplink import UplinkView
 from portal.meter import Meter
 from portal.paths import Paths
-from portal.store import counters
-from tests.unit.portal.conftest import CONFIG, ENDLESS, PLAN
+from portal.store import counters, people
+from tests.unit.portal.conftest import CONFIG, ENDLESS, ZONE, Allow
 from tests.unit.portal.fakes import Clock, Netctl, unreachable
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -26,7 +26,7 @@ MAC = "02:00:00:00:00:01"
 
 @pytest.fixture
 def session(gate: Gate) -> Session:
-    return gate.login(MAC, "10.77.0.9", PLAN, "1")
+    return gate.enter_by_terms(MAC, "10.77.0.9", "1")
 
 
 def ticks(meter: Meter, clock: Clock, seconds: float) -> None:
@@ -101,7 +101,7 @@ def test_a_reading_that_overlapped_another_is_taken_again(
     ((key, held),) = meter._seen.items()
     with gate._writer.write() as database:
         earlier = counters.Reading(60, 600, 1, 1, held.sent_boot_s - 1, held.received_boot_s)
-        counters.account(database, {key: earlier})
+        counters.account(database, {key: earlier}, people.moment(database, clock(), ZONE))
     clock.forward(30)
     ticks(meter, clock, 65)
     assert total(query) == (100, 1000)
@@ -156,7 +156,7 @@ def test_nobody_online_nothing_written(meter: Meter, clock: Clock, query: Query,
     assert paths.database.with_name("gerbang.db-wal").stat().st_size == 0
 
 
-def test_idle_phones_cost_one_write_a_flush(
+def test_idle_phones_cost_two_pages_a_flush(
     meter: Meter, session: Session, clock: Clock, query: Query, paths: Paths
 ) -> None:
     log = paths.database.with_name("gerbang.db-wal")
@@ -164,7 +164,7 @@ def test_idle_phones_cost_one_write_a_flush(
     query("PRAGMA wal_checkpoint(TRUNCATE)")
     ticks(meter, clock, 300)
     page = 4096 + 24
-    assert 0 < log.stat().st_size <= 32 + 10 * page, "the one row of meta, ten times"
+    assert 0 < log.stat().st_size <= 32 + 20 * page, "the rows of meta and of the person's day, ten times"
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
@@ -199,10 +199,11 @@ def test_bytes_until_the_kernel_closes_are_counted(
 
 
 def test_idle_ends_and_upload_keeps_alive(
-    meter: Meter, session: Session, gate: Gate, netctl: Netctl, clock: Clock, query: Query
+    meter: Meter, session: Session, gate: Gate, netctl: Netctl, clock: Clock, query: Query, allow: Allow
 ) -> None:
-    other = gate.login("02:00:00:00:00:02", "10.77.0.10", PLAN, "1")
-    kantor = gate.login("02:00:00:00:00:03", "10.77.0.11", ENDLESS, "1")
+    other = gate.enter_by_terms("02:00:00:00:00:02", "10.77.0.10", "1")
+    allow("02:00:00:00:00:03", ENDLESS)
+    kantor = gate.enter_by_rule("02:00:00:00:00:03", "10.77.0.11")
     for _ in range(61):
         netctl.send(session.id, 1, 1)
         netctl.send(other.id, 0, 1000)  # something still sends to a phone that has left
@@ -366,7 +367,7 @@ def test_the_loop_ends_when_told_and_flushes(
     monkeypatch.setattr(module, "Client", lambda _: netctl)
     monkeypatch.setattr(module.UplinkWatch, "start", lambda self, stop: None)
     gate._read_clock = real_clock.now
-    session = gate.login(MAC, "10.77.0.9", PLAN, "1")
+    session = gate.enter_by_terms(MAC, "10.77.0.9", "1")
     stop = threading.Event()
     loop = threading.Thread(target=module.run_meter, args=(CONFIG, paths, stop))
     loop.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from portal.domain.model import EndReason, Session, UplinkState
 from portal.domain.uplink import UplinkView
 from portal.domain.usage import CounterKey, Reading
 from portal.paths import Paths
-from portal.store import check, counters, db, migrations, sessions, setup
+from portal.store import check, counters, db, migrations, people, sessions, setup
 from portal.store.db import Database, StoreError
+from tests.unit.portal.conftest import DAY, ZONE
 from tests.unit.portal.fakes import BOOT, OTHER_BOOT, Clock
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -235,16 +236,14 @@ def test_a_session_comes_back_as_it_went_in(database: Database, clock: Clock) ->
         assert found.remaining_s == pytest.approx(session.remaining_s)
         assert sessions.not_ended_of(connection, session.mac) == found
         assert sessions.by_id(connection, session.id) == found
-        assert [tuple(row) for row in sessions.running(connection)] == [
-            (found.id, found.mac, found.ipv4, found.plan, found.boot_id, found.deadline_boot_s, found.remaining_s)
-            + (0, 0.0, 0)
+        assert [tuple(row) for row in sessions.running(connection, DAY)] == [
+            (found.id, found.mac, found.ipv4, found.plan, BOOT, found.deadline_boot_s, found.remaining_s, 0, 0.0, 0)
         ]
-        assert sessions.any_deadline(connection)
     with database.write() as connection:
-        assert sessions.end(connection, session.id, EndReason.LOGOUT, clock())
-        assert not sessions.end(connection, session.id, EndReason.IDLE, clock()), "an end is final"
+        assert sessions.end(connection, session.id, EndReason.LOGOUT, clock(), ZONE)
+        assert not sessions.end(connection, session.id, EndReason.IDLE, clock(), ZONE), "an end is final"
     with database.read() as connection:
-        assert sessions.not_ended(connection) == list(sessions.running(connection)) == []
+        assert sessions.not_ended(connection) == list(sessions.running(connection, DAY)) == []
         assert sessions.not_ended_of(connection, session.mac) is None
         ended = sessions.by_id(connection, session.id)
     assert ended is not None
@@ -271,7 +270,7 @@ def test_an_address_belongs_to_who_came_last(database: Database, clock: Clock) -
 def test_a_new_boot_carries_what_was_left_at_the_last_write(database: Database, clock: Clock, query: Query) -> None:
     limited, endless = begin(database, clock, 1), begin(database, clock, 2, limit_s=None)
     with database.write() as connection:
-        counters.account(connection, {key(limited): reading(100, 1000, clock)})
+        account(connection, {key(limited): reading(100, 1000, clock)}, clock)
     clock.forward(600)
     with database.write() as connection:
         assert sessions.note_time(connection, clock()) == 0
@@ -331,6 +330,10 @@ def reading(up: int, down: int, clock: Clock) -> Reading:
     return Reading(up, down, up // 10, down // 10, clock().boot_s, clock().boot_s)
 
 
+def account(connection: Any, seen: Mapping[CounterKey, Reading], clock: Clock) -> list[CounterKey]:
+    return counters.account(connection, seen, people.moment(connection, clock(), ZONE))
+
+
 def totals(database: Database) -> list[tuple[int, int]]:
     with database.read() as connection:
         return [(session.up_bytes, session.down_bytes) for session in sessions.not_ended(connection)]
@@ -341,13 +344,13 @@ def test_bytes_are_added_once(database: Database, clock: Clock) -> None:
     late = reading(50, 500, clock)
     first = reading(100, 1000, clock)
     with database.write() as connection:
-        assert counters.account(connection, {key(session): first, key(session, "fd00::1"): first}) == []
-        assert counters.account(connection, {key(session): first}) == []
+        assert account(connection, {key(session): first, key(session, "fd00::1"): first}, clock) == []
+        assert account(connection, {key(session): first}, clock) == []
     with database.write() as connection:
-        assert counters.account(connection, {key(session): late}) == [key(session)], "to be read again"
+        assert account(connection, {key(session): late}, clock) == [key(session)], "to be read again"
     assert totals(database) == [(200, 2000)]
     with database.write() as connection:
-        counters.account(connection, {key(session): reading(130, 1000, clock)})
+        account(connection, {key(session): reading(130, 1000, clock)}, clock)
         assert counters.last_of(connection, session.id)[key(session)].up_bytes == 130
         assert set(counters.last_of_running(connection)) == {key(session), key(session, "fd00::1")}
     assert totals(database) == [(230, 2000)]
@@ -357,24 +360,24 @@ def test_upload_and_nothing_else_shows_that_a_device_is_there(database: Database
     session = begin(database, clock)
     clock.forward(100)
     with database.write() as connection:
-        counters.account(connection, {key(session): reading(0, 1000, clock)})
+        account(connection, {key(session): reading(0, 1000, clock)}, clock)
         assert sessions.not_ended(connection)[0].active_boot_s == session.active_boot_s
         seen = reading(10, 1000, clock)
-        counters.account(connection, {key(session): seen})
+        account(connection, {key(session): seen}, clock)
         assert sessions.not_ended(connection)[0].active_boot_s == seen.received_boot_s
 
 
 def test_counters_of_nobody_are_ignored(database: Database, clock: Clock, query: Query) -> None:
     with database.write() as connection:
-        counters.account(connection, {CounterKey(BOOT, 4_000_000_000, "10.77.0.1"): reading(1, 1, clock)})
+        account(connection, {CounterKey(BOOT, 4_000_000_000, "10.77.0.1"): reading(1, 1, clock)}, clock)
     assert query("SELECT count(*) FROM counter") == [(0,)]
 
 
 def test_counters_are_forgotten_a_day_after_they_last_moved(database: Database, clock: Clock, query: Query) -> None:
     running, ended = begin(database, clock, 1), begin(database, clock, 2)
     with database.write() as connection:
-        counters.account(connection, {key(running): reading(1, 1, clock), key(ended): reading(1, 1, clock)})
-        sessions.end(connection, ended.id, EndReason.IDLE, clock())
+        account(connection, {key(running): reading(1, 1, clock), key(ended): reading(1, 1, clock)}, clock)
+        sessions.end(connection, ended.id, EndReason.IDLE, clock(), ZONE)
     for hours, left in ((23, 2), (2, 1)):
         clock.forward(hours * 3600)
         with database.write() as connection:
@@ -395,7 +398,7 @@ def test_a_flush_that_dies_at_any_statement_loses_and_doubles_nothing(
             with dying.write() as connection:
                 mortal: Any = Mortal(connection, statement)
                 sessions.note_time(mortal, clock())
-                counters.account(mortal, seen)
+                account(mortal, seen, clock)
         except Death:
             assert totals(database) == [(0, 0)] * 3
         else:
@@ -405,7 +408,7 @@ def test_a_flush_that_dies_at_any_statement_loses_and_doubles_nothing(
     assert statement > 3 * len(devices), "every statement had its turn"
     assert totals(database) == expected
     with database.write() as connection:
-        counters.account(connection, seen)
+        account(connection, seen, clock)
     assert totals(database) == expected
 
 
