@@ -17,7 +17,7 @@ import click
 from portal.paths import Paths
 
 SITE = Path("/etc/gerbang/site.toml")
-FILE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, readable=False)  # whoever opens it says what is wrong, and what to do
 Command = Callable[..., Any]
 
 
