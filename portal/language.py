@@ -88,6 +88,19 @@ class Language:
             parts.append(self.counted("duration.minutes", minutes))
         return " ".join(parts) or self.text("duration.moment")
 
+    def day(self, day: datetime.date) -> str:
+        """21 Nov 2026."""
+        return format_date(day, "d MMM y", locale=self.locale)
+
+    def weekdays(self) -> list[str]:
+        """Senin to Minggu, Monday first."""
+        return [self.locale.days["format"]["wide"][number] for number in range(7)]
+
+    def clock(self, minute: int) -> str:
+        """A time of day, given in minutes after midnight: 16.00. A day ends at 24.00, which no clock shows."""
+        shown = format_time(datetime.time(*divmod(minute % 1440, 60)), "short", locale=self.locale)
+        return "24" + shown[2:] if minute == 1440 and shown.startswith("00") else shown
+
     def moment(self, wall_s: float, now_wall_s: float, zone: ZoneInfo) -> str:
         """A past Unix time as people say it: 09.12 today, 21 Nov 09.12 on another day."""
         then = datetime.datetime.fromtimestamp(wall_s, zone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import re
 from pathlib import Path
@@ -183,3 +184,11 @@ def test_a_moment_names_the_day_only_when_it_is_another() -> None:
     assert indonesian.moment(since, since + 3600, zone) == "09.12"
     assert indonesian.moment(since, since + 86_400, zone) == "29 Mei 09.12"
     assert "9:12" in LANGUAGES["en"].moment(since, since + 3600, zone)
+
+
+def test_days_and_times_of_day() -> None:
+    indonesian, english = LANGUAGES["id"], LANGUAGES["en"]
+    assert indonesian.day(datetime.date(2026, 12, 5)) == "5 Des 2026"
+    assert (indonesian.weekdays()[0], english.weekdays()[6]) == ("Senin", "Sunday")
+    assert [indonesian.clock(minute) for minute in (0, 485, 1440)] == ["00.00", "08.05", "24.00"]
+    assert english.clock(1440) == english.clock(0)
