@@ -303,15 +303,19 @@ class Entrance:
         if session is not None:
             person_id = session.person_id
         person = None if person_id is None else people.by_id(db, person_id)
+        spender = person
         plan = self._rules.access_plan
         if session is not None:
             plan = self._rules.plan(session.plan)
         elif device is not None and device.rule == "allow":
             plan = self._rules.plan_now("rule", device.rule_plan)
+            spender = people.of_device(db, mac, "rule")
+        elif "terms" in self._rules.methods:
+            spender = people.of_device(db, mac, "terms")
         elif person is not None and person.method in self._rules.methods:
             plan = self._rules.plan_now(person.method, person.plan)
         moment = people.moment(db, now, self._rules.zone)
-        use = NOTHING_USED if person is None else people.day_use(db, person.id, moment)
+        use = NOTHING_USED if spender is None else people.day_use(db, spender.id, moment)
         place, full = None, False
         if self._rules.capacity is not None:
             queue, turn = self.turn(db, now)
@@ -322,6 +326,7 @@ class Entrance:
             mac=mac,
             session=session,
             person=person,
+            plan=plan.id,
             opening=self._rules.opening(plan, closures.acts(db, moment.wall_s), moment),
             left=self._rules.left(plan, use, moment),
             rule=None if device is None else device.rule,

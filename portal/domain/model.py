@@ -111,10 +111,14 @@ class BudgetLeft:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A device's place in the queue of a full site: how many wait before it, and whether a place is kept for it now."""
+    """A device's place in the queue of a full site: how many wait before it, and whether a place is kept for it now.
+
+    ``kept_until_boot_s``: how long, where one is (None: for good).
+    """
 
     ahead: int
     called: bool
+    kept_until_boot_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +151,9 @@ class Session:
 class Visit:
     """All that a page needs to know of the device that asks for it, from one snapshot.
 
-    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``opening`` and ``left`` are
-    of the session's plan or, without one, of the plan that a tap would give. ``rule`` is an operator's word on this
+    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``plan``
+    (its id), ``opening`` and ``left`` are those of the session or, without one, what this device would come in with:
+    by an operator's rule, else by a tap where the site lets people in so, else again as ``person``. ``rule`` is an operator's word on this
     MAC: ``allow`` (in without a tap) or ``block``. ``moved_wall_s``: a return code took this device's place then, and
     its owner has not been told. ``place``: it waits in the queue. ``full``: nobody without a place can come in now.
     """
@@ -156,6 +161,7 @@ class Visit:
     mac: str
     session: Session | None
     person: Person | None
+    plan: str
     opening: Opening
     left: BudgetLeft
     rule: str | None

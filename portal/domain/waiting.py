@@ -58,7 +58,7 @@ def place(waiters: Sequence[Waiter], mac: str) -> Place | None:
     if own is None:
         return None
     if own.called_boot_s is not None:
-        return Place(ahead=0, called=True)
+        return Place(ahead=0, called=True, kept_until_boot_s=own.called_boot_s + CALLED_KEPT_S)
     key = _longest_first(own)
     ahead = sum(waiter.called_boot_s is None and _longest_first(waiter) < key for waiter in waiters)
     return Place(ahead=ahead, called=False)

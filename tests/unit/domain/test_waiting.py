@@ -61,7 +61,7 @@ def test_a_turn(queue: list[Waiter], capacity: int | None, running: int, now: fl
 def test_places_count_from_the_front() -> None:
     queue = [Waiter("c", 3.0, 9.0), Waiter("a", 1.0, 9.0), Waiter("b", 2.0, 9.0), Waiter("k", 5.0, 9.0, 8.0)]
     assert [waiting.place(queue, mac) for mac in "abck"] == [
-        Place(0, False), Place(1, False), Place(2, False), Place(0, True)
+        Place(0, False), Place(1, False), Place(2, False), Place(0, True, 8.0 + 120)
     ]  # fmt: skip
 
 
