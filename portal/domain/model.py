@@ -151,9 +151,9 @@ class Session:
 class Visit:
     """All that a page needs to know of the device that asks for it, from one snapshot.
 
-    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``plan``
-    (its id), ``opening`` and ``left`` are those of the session or, without one, what this device would come in with:
-    by an operator's rule, else by a tap where the site lets people in so, else again as ``person``. ``rule`` is an operator's word on this
+    ``session`` runs, else None. ``person`` is who last used this device, if anybody did. ``plan`` (its id), ``opening``
+    and ``left`` are those of the session or, without one, what this device would come in with: by an operator's rule,
+    else by a tap where the site lets people in so, else again as ``person``. ``rule`` is an operator's word on this
     MAC: ``allow`` (in without a tap) or ``block``. ``moved_wall_s``: a return code took this device's place then, and
     its owner has not been told. ``place``: it waits in the queue. ``full``: nobody without a place can come in now.
     """
