@@ -111,6 +111,8 @@ def status(socket_path: str, json_: bool) -> None:
     click.echo(f"{found.grants} grants, {found.members} addresses; the last change took {found.last_apply_ms:.1f} ms")
     click.echo(f"drift {found.drift} at the last tick, {found.drift_total} since start")
     click.echo(f"LAN {found.lan_interface} ({', '.join(found.lan_prefixes)}), uplink {found.uplink_interface}")
+    down, up = (f"{kbit} kbit/s" if kbit else "of unknown rate" for kbit in (found.link_down_kbit, found.link_up_kbit))
+    click.echo(f"link down {down}, up {up}")
     for feature in found.features:
         if not feature.present:
             click.echo(f"missing: {feature.name}: {feature.detail}")

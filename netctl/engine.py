@@ -27,6 +27,7 @@ from netctl.api.types import (
     Feature,
     GatewayConfig,
     Grant,
+    Link,
     Status,
     Usage,
 )
@@ -34,7 +35,7 @@ from netctl.kernel.base import Kernel
 from netctl.ledger import Ledger
 from netctl.model import Model
 from netctl.ops import DelMember, Op, SetClass, SetMember
-from netctl.plan import Surroundings, counters, forwarded_ipv6, is_live, live, places, plan
+from netctl.plan import Surroundings, counters, forwarded_ipv6, is_live, live, places, plan, rates
 from netctl.validate import Validator
 
 log = logging.getLogger("netctl")
@@ -80,6 +81,7 @@ class Engine:
         self._path = Path(config.state_path)
         self._validator = Validator(config)
         self._started_boot_s = clock()
+        self._link = (config.link_down_kbit, config.link_up_kbit)
         self._features: tuple[Feature, ...] = ()
         self._prefixes: tuple[str, ...] = ()
         self._state: DesiredState | None = None
@@ -217,9 +219,30 @@ class Engine:
             lan_interface=self._config.lan_interface,
             uplink_interface=self._config.uplink_interface,
             lan_prefixes=self._prefixes,
+            link_down_kbit=self._link[0],
+            link_up_kbit=self._link[1],
             features=self._features,
             problem=" ".join(self._problems.values()) or None,
         )
+
+    def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> Link:
+        """The link's rates from now on, None: as configured. ``kernel``: each tick tries them again.
+
+        Only devices whose class depends on the difference are touched: as a rule none.
+        """
+        before, after = self._link, (down_kbit or self._config.link_down_kbit, up_kbit or self._config.link_up_kbit)
+        if before != after:
+            self._link = after
+            grants, sharers = self._grants.values(), self._sharers
+            self._touch(g.mac for g in grants if rates(g, *before, sharers) != rates(g, *after, sharers))
+            self._kernel.shape_link(*after)
+            if self._dirty:
+                self._quietly(lambda: self._reconcile(look=False))
+        return self.link()
+
+    def link(self) -> Link:
+        down_bytes, up_bytes = self._kernel.link_bytes()
+        return Link(down_kbit=self._link[0], up_kbit=self._link[1], down_bytes=down_bytes, up_bytes=up_bytes)
 
     def dump(self) -> tuple[str, ...]:
         return self._kernel.dump()
@@ -352,8 +375,8 @@ class Engine:
         return Surroundings(
             now_boot_s=now_boot_s,
             observed_boot_s=model.as_of_boot_s,
-            link_down_kbit=self._config.link_down_kbit,
-            link_up_kbit=self._config.link_up_kbit,
+            link_down_kbit=self._link[0],
+            link_up_kbit=self._link[1],
             lan_prefixes=self._prefixes,
             retired=self._ledger.kept,
             seen=self._seen,

@@ -101,6 +101,24 @@ def places(sharers: int) -> int:
     return 1 << max(0, sharers - 1).bit_length()
 
 
+def rates(
+    grant: Grant, link_down_kbit: int | None, link_up_kbit: int | None, sharers: int
+) -> tuple[ClassRates, ClassRates]:
+    """What the device's classes get, down and up, of a link that so many grants share."""
+    wish = (grant.guaranteed_kbit, grant.priority, grant.burst_kbytes)
+    shares = places(sharers)
+    return (_rates(grant.down_kbit, link_down_kbit, shares, wish), _rates(grant.up_kbit, link_up_kbit, shares, wish))
+
+
+@functools.lru_cache(maxsize=1024)  # plans are few
+def _rates(plan_kbit: int | None, link_kbit: int | None, shares: int, wish: tuple[int, int, int | None]) -> ClassRates:
+    guaranteed_kbit, priority, burst_kbytes = wish
+    ceil = min(plan_kbit or NO_LIMIT_KBIT, link_kbit or NO_LIMIT_KBIT)
+    share = NO_LIMIT_KBIT if link_kbit is None else int(link_kbit * LINK_SHARE / shares)
+    burst = None if burst_kbytes is None else min(burst_kbytes, ceil * MAX_BURST_S // 8)
+    return ClassRates(max(FLOOR_KBIT, min(guaranteed_kbit, ceil, share)), ceil, priority, burst)
+
+
 def counters(member: Member) -> Counters:
     return member.up_bytes, member.down_bytes, member.up_packets, member.down_packets
 
@@ -144,22 +162,11 @@ def _minors(grants: list[Grant], owned: Mapping[str, list[Member]], others: Set[
 def _classes(
     grants: list[Grant], minors: Mapping[str, int], around: Surroundings, sharers: int
 ) -> dict[tuple[Direction, int], ClassRates]:
-    shares = places(sharers)
-
-    @functools.cache
-    def rates(
-        plan_kbit: int | None, link_kbit: int | None, guaranteed_kbit: int, priority: int, burst_kbytes: int | None
-    ) -> ClassRates:
-        ceil = min(plan_kbit or NO_LIMIT_KBIT, link_kbit or NO_LIMIT_KBIT)
-        share = NO_LIMIT_KBIT if link_kbit is None else int(link_kbit * LINK_SHARE / shares)
-        burst = None if burst_kbytes is None else min(burst_kbytes, ceil * MAX_BURST_S // 8)
-        return ClassRates(max(FLOOR_KBIT, min(guaranteed_kbit, ceil, share)), ceil, priority, burst)
-
     wanted = {}
     for g in grants:
-        minor, more = minors[g.mac], (g.guaranteed_kbit, g.priority, g.burst_kbytes)
-        wanted[Direction.DOWN, minor] = rates(g.down_kbit, around.link_down_kbit, *more)
-        wanted[Direction.UP, minor] = rates(g.up_kbit, around.link_up_kbit, *more)
+        down, up = rates(g, around.link_down_kbit, around.link_up_kbit, sharers)
+        wanted[Direction.DOWN, minors[g.mac]] = down
+        wanted[Direction.UP, minors[g.mac]] = up
     return wanted
 
 

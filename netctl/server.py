@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from netctl.api.errors import BUSY, DENIED, INTERNAL, TIMEOUT, UNSUPPORTED, NetctlError
+from netctl.api.errors import BUSY, DENIED, INTERNAL, TIMEOUT, NetctlError
 from netctl.api.protocol import HEADER, MAX_BYTES, body_length, decode_request, pack
 from netctl.api.types import (
     Applied,
@@ -233,9 +233,9 @@ class Server:
             del connection.received[:end]
             try:
                 request = decode_request(body)
+                if isinstance(request, Apply | ShapeLink) and not connection.may_write:
+                    raise NetctlError(DENIED, "This user may read, but change neither who is online nor the link.", "")
                 if isinstance(request, Apply):
-                    if not connection.may_write:
-                        raise NetctlError(DENIED, "This user may read, but not change who is online.", "")
                     applies.append((connection, request))
                     continue
             except NetctlError as error:
@@ -268,21 +268,25 @@ class Server:
 
     def _do(self, request: Request) -> Message:
         engine = self._engine
+        reply: Message
         match request:
             case Whois():
-                return Neighbour(ip=request.ip, mac=engine.whois(request.ip))
+                reply = Neighbour(ip=request.ip, mac=engine.whois(request.ip))
             case Apply():
-                return engine.apply(request.state)
+                reply = engine.apply(request.state)
             case ReadUsage():
-                return engine.usage(request.grant)
+                reply = engine.usage(request.grant)
             case ReadStatus():
-                return engine.status()
+                reply = engine.status()
+            case ShapeLink():
+                reply = engine.shape_link(request.down_kbit, request.up_kbit)
+            case ReadLink():
+                reply = engine.link()
             case Plan():
-                return Planned(ops=engine.plan(request.state))
-            case ShapeLink() | ReadLink():
-                raise NetctlError(UNSUPPORTED, "This netctl cannot shape the link yet.")
+                reply = Planned(ops=engine.plan(request.state))
             case Dump():
-                return Dumped(lines=engine.dump())
+                reply = Dumped(lines=engine.dump())
+        return reply
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

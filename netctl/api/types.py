@@ -170,7 +170,10 @@ class Feature(Message, frozen=True, kw_only=True):
 
 
 class Status(Message, frozen=True, kw_only=True, tag="status_is"):
-    """``drift`` counts differences between desired and kernel state found by the last tick, before it mended them."""
+    """``drift`` counts differences between desired and kernel state found by the last tick, before it mended them.
+
+    ``link_*_kbit`` are the rates in force of the link's root classes, None where they are not known.
+    """
 
     version: str
     boot_id: str
@@ -187,6 +190,8 @@ class Status(Message, frozen=True, kw_only=True, tag="status_is"):
     lan_prefixes: tuple[str, ...]
     features: tuple[Feature, ...]
     problem: str | None = None
+    link_down_kbit: Kbit | None = None
+    link_up_kbit: Kbit | None = None
 
 
 class Link(Message, frozen=True, kw_only=True, tag="link_is"):

@@ -79,6 +79,12 @@ class Kernel(Protocol):
     def whois(self, ip: str) -> str | None:
         """MAC of a valid neighbour entry for ``ip`` on the LAN interface, else None."""
 
+    def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> None:
+        """Give the link's root classes these rates (None: not known); from now on they are what ``observe`` expects."""
+
+    def link_bytes(self) -> tuple[int, int]:
+        """Frame bytes that left through the link's root classes, down and up; cheap. 0 where there is none."""
+
     def neighbour_events(self) -> int:
         """File descriptor that turns readable when the LAN's neighbour table changes (drain with ``drain_events``)."""
 

@@ -36,6 +36,7 @@ class _Entry:
 class FakeKernel:
     """``clock`` gives seconds and moves the timeouts. ``broken`` (an error) makes every method raise it; ``refuse`` is
     asked about each operation and names the reason to refuse it. ``calls`` and ``done`` record what was asked.
+    ``link`` are the rates of its root classes, ``passed`` the bytes that a test lets pass them.
     ``ip_mac_hash`` False: a kernel without hash:ip,mac, whose IPv6 members show no MAC.
     """
 
@@ -49,6 +50,8 @@ class FakeKernel:
     done: list[Op] = field(default_factory=list)
     flushed: list[str] = field(default_factory=list)
     standing: bool = False
+    link: tuple[int | None, int | None] = (None, None)
+    passed: tuple[int, int] = (0, 0)
     prefixes: tuple[str, ...] = ()
     sets: dict[Direction, dict[str, _Entry]] = field(default_factory=lambda: {d: {} for d in Direction})
     classes: dict[tuple[Direction, int], ClassRates] = field(default_factory=dict)
@@ -58,6 +61,7 @@ class FakeKernel:
     _event_fd: int = -1
 
     def __post_init__(self) -> None:
+        self.link = (self.config.link_down_kbit, self.config.link_up_kbit)
         network = ipaddress.ip_interface(self.config.lan_address).network
         self.prefixes = (str(network), *((self.config.ula_prefix,) if self.config.ula_prefix else ()))
 
@@ -127,6 +131,16 @@ class FakeKernel:
                 raise NetctlError(KERNEL, f"The kernel refused `{op}`: {reason}.")
             self._do(op)
             self.done.append(op)
+
+    def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> None:
+        self._call("shape_link")
+        before, self.link = self.link, (down_kbit, up_kbit)
+        if self.link != before and not self.standing:
+            raise NetctlError(KERNEL, "The kernel refused to shape the link: there is no root class.")
+
+    def link_bytes(self) -> tuple[int, int]:
+        self._call("link_bytes")
+        return self.passed if self.standing else (0, 0)
 
     def whois(self, ip: str) -> str | None:
         self._call("whois")

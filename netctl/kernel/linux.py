@@ -56,6 +56,7 @@ class LinuxKernel:
         self._lock = threading.RLock()
         self._features: tuple[Feature, ...] | None = None
         self._digests: dict[Family, str] = {}
+        self._link = {Direction.DOWN: config.link_down_kbit, Direction.UP: config.link_up_kbit}
         self._events: Netlink | None = None
         self._memory_path = Path(config.state_path + ".before")
         try:
@@ -110,9 +111,9 @@ class LinuxKernel:
 
     def _egress(self, direction: Direction) -> shaping.Egress:
         config = self._config
-        link_kbit = config.link_down_kbit if direction is Direction.DOWN else config.link_up_kbit
         index, mtu = self._index(direction), links.mtu(config.lan_interface, config.uplink_interface)
-        return shaping.Egress(index, direction, link_kbit, mtu, "fq_codel" if self._has(probe.FQ_CODEL) else "bfifo")
+        leaf = "fq_codel" if self._has(probe.FQ_CODEL) else "bfifo"
+        return shaping.Egress(index, direction, self._link[direction], mtu, leaf)
 
     # --- standing and falling -----------------------------------------------------------------------------------------
 
@@ -272,6 +273,11 @@ class LinuxKernel:
             )
         )
 
+    def link_bytes(self) -> tuple[int, int]:
+        with self._lock, _kernel("read the link's counters"):
+            down, up = (shaping.passed_bytes(self._route, self._index(d), d) for d in (Direction.DOWN, Direction.UP))
+            return down, up
+
     def whois(self, ip: str) -> str | None:
         try:
             return neighbours.whois(self._ask, self._index(Direction.DOWN), ip)
@@ -332,6 +338,14 @@ class LinuxKernel:
         with self._lock, _kernel("carry out operations"):
             for kind, run in itertools.groupby(ops, type):
                 self._appliers[kind](self, list(run))
+
+    def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> None:
+        with self._lock, _kernel("shape the link"):
+            before, self._link = self._link, {Direction.DOWN: down_kbit, Direction.UP: up_kbit}
+            for direction, kbit in self._link.items():
+                if kbit != before[direction]:
+                    messages = shaping.fixed_messages(self._egress(direction))
+                    self._must(self._route, messages, f"shape the {direction.value} direction")
 
     def _set_classes(self, ops: list[SetClass]) -> None:
         egress = {direction: self._egress(direction) for direction in Direction}

@@ -36,7 +36,8 @@ FQ_CODEL_FLOWS: Final = 128
 
 _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
 _RTM_NEWTCLASS, _RTM_DELTCLASS, _RTM_GETTCLASS = 40, 41, 42
-_TCA_KIND, _TCA_OPTIONS = 1, 2
+_TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
+_TCA_STATS_BASIC: Final = 1
 _TCA_HTB_PARMS, _TCA_HTB_INIT, _TCA_HTB_RATE64, _TCA_HTB_CEIL64 = 1, 2, 6, 7
 _TC_H_ROOT: Final = 0xFFFF_FFFF
 _LINKLAYER_ETHERNET: Final = 1  # without it HTB wants the rate tables of 2002
@@ -241,6 +242,17 @@ def observe(netlink: Netlink, egress: Egress) -> tuple[dict[int, ClassRates], bo
             burst_kbytes = plan_burst(bucket, ceil, mtu)
             users[minor] = ClassRates(plan_kbit(rate, mtu), plan_kbit(ceil, mtu), priority, burst_kbytes)
     return users, standing == wanted and root_stands(netlink, egress)
+
+
+def passed_bytes(netlink: Netlink, index: int, direction: Direction) -> int:
+    """Frame bytes that have left through x:1 of this interface; 0 where there is none."""
+    root = ROOT_HANDLE[direction]
+    answer = netlink.get(Message(_RTM_GETTCLASS, 0, _TCMSG.pack(0, 0, 0, index, root | ROOT_MINOR, 0, 0)))
+    if answer is None:
+        return 0
+    stats = attributes(answer, _TCMSG.size, len(answer)).get(_TCA_STATS2, b"")
+    basic = attributes(stats, 0, len(stats)).get(_TCA_STATS_BASIC, bytes(8))
+    return int(_U64.unpack_from(basic)[0])
 
 
 def root_stands(netlink: Netlink, egress: Egress) -> bool:

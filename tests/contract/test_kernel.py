@@ -186,6 +186,32 @@ def test_directions_have_classes_of_their_own(standing: Subject) -> None:
     assert standing.kernel.observe().classes == expected
 
 
+# --- the link ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_link_that_was_shaped_is_intact_and_stays_so(standing: Subject) -> None:
+    standing.kernel.apply([*classes(), member(counters=(1, 2, 3, 4))])
+    before = standing.kernel.dump()
+    for down, up in ((8_000, 3_000), (8_000, 20_000), (None, None), (50_000, 20_000)):
+        standing.kernel.shape_link(down, up)
+        assert standing.kernel.observe().intact
+        standing.kernel.setup()
+        assert standing.kernel.observe().intact
+    assert standing.kernel.dump() == before and counters(standing) == (1, 2, 3, 4)
+
+
+def test_the_link_starts_from_no_bytes(standing: Subject) -> None:
+    assert standing.kernel.link_bytes() == (0, 0)
+    standing.kernel.teardown()
+    assert standing.kernel.link_bytes() == (0, 0)
+
+
+def test_a_link_that_is_not_there_cannot_be_shaped(subject: Subject) -> None:
+    with pytest.raises(NetctlError) as caught:
+        subject.kernel.shape_link(9_000, 20_000)
+    assert caught.value.code == KERNEL
+
+
 # --- members ----------------------------------------------------------------------------------------------------------
 
 

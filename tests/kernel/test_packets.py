@@ -347,6 +347,28 @@ def test_a_member_whose_class_is_gone_stays_online(gateway: Scene) -> None:
     assert (Direction.DOWN, 0x77) in gateway.kernel.observe().classes
 
 
+def test_the_links_bytes_are_those_of_the_frames_that_passed_it(gateway: Scene) -> None:
+    phone = gateway.phone(5)
+    gateway.kernel.apply(admit(phone.mac, phone.ipv4))
+    before = gateway.kernel.link_bytes()
+    size, frames = 1400, 50
+    with (
+        listen(gateway.internet, INTERNET4, 7000, socket.SOCK_DGRAM) as far,
+        phone.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as near,
+    ):
+        near.connect((INTERNET4, 7000))
+        for _ in range(frames):
+            near.send(bytes(size))
+            _, address = far.recvfrom(2000)
+            far.sendto(bytes(100), address)
+            near.recv(200)
+    after = gateway.kernel.link_bytes()
+    header = 8 + 20 + 14  # UDP, IPv4, Ethernet
+    down, up = after[0] - before[0], after[1] - before[1]
+    assert down == frames * (100 + header)
+    assert 0 <= up - frames * (size + header) < 1000  # beside the gateway's own: ARP
+
+
 @pytest.mark.parametrize("kbit", [2000, 10_000])
 def test_goodput_is_the_plan_in_both_directions(gateway: Scene, kbit: int) -> None:
     """Coarse on purpose (the machine may be busy): bench measures 0.98 to 1.02."""

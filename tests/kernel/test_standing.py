@@ -117,6 +117,26 @@ def test_the_kernel_holds_the_classes(gateway: Scene) -> None:
     assert "default 0x2" in gateway.out("tc", "qdisc", "show", "dev", "lan0", "root")
 
 
+def test_a_shaped_link_has_its_rates_and_what_depends_on_them(gateway: Scene) -> None:
+    rates = re.compile(r"htb (\S+) .*rate (\S+) ceil (\S+)")
+
+    def held(device: str) -> dict[str, tuple[str, str]]:
+        found = map(rates.search, gateway.out("tc", "class", "show", "dev", device).splitlines())
+        return {match[1]: (match[2], match[3]) for match in found if match}
+
+    gateway.kernel.shape_link(8_000, 3_000)
+    assert held("lan0")["1:1"] == ("8Mbit", "8Mbit")
+    assert held("wan0")["2:1"] == ("3Mbit", "3Mbit") and held("wan0")["2:2"] == ("300Kbit", "3Mbit")
+    gateway.out("tc", "class", "change", "dev", "lan0", "classid", "1:1", "htb", "rate", "50mbit")
+    assert not gateway.kernel.observe().intact
+    gateway.kernel.setup()
+    assert held("lan0")["1:1"] == ("8Mbit", "8Mbit")
+    again = Inside(gateway.gateway, gateway.gateway.call(lambda: LinuxKernel(gateway.config)))
+    again.setup()  # another process knows the configured rates alone
+    again.close()
+    assert held("lan0")["1:1"] == ("50Mbit", "50Mbit") and held("wan0")["2:1"] == ("20Mbit", "20Mbit")
+
+
 def test_setup_again_changes_nothing_and_members_survive(gateway: Scene) -> None:
     gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", f"{LAN6[:-3]}5"))
     member = SetMember("10.77.1.5", "02:00:00:00:00:05", 0x10, 7, None, (1, 2, 3, 4))

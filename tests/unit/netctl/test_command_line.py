@@ -84,6 +84,7 @@ def test_status_in_words_and_as_json(run: Any, daemon: Daemon) -> None:
     assert text.code == 0
     assert "1 grants, 1 addresses" in text.out
     assert "drift 0 at the last tick" in text.out
+    assert "link down 20000 kbit/s, up 10000 kbit/s" in text.out
     assert run("status", "--socket", daemon.path, "--json").json["generation"] == 1
 
 

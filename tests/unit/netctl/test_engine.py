@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from netctl.api.errors import BAD_REQUEST, KERNEL, REFUSED, UNSUPPORTED, NetctlError
-from netctl.api.types import Feature
+from netctl.api.types import Feature, Link
 from netctl.engine import Engine
 from netctl.kernel.base import Member
 from netctl.kernel.fake import FakeKernel
 from netctl.ledger import KEPT_S, MAX_KEPT, Ledger
-from netctl.ops import Direction, SetMember
+from netctl.ops import Direction, SetClass, SetMember
 from netctl.plan import MAX_IPV6
 from tests.unit.netctl.bench import BOOT, EPOCH, Clock, Gateway, config, grant, ipv4, ipv6, mac, state
 
@@ -145,6 +145,76 @@ def test_plan_says_what_apply_then_does_and_does_nothing_itself(gateway: Gateway
     assert gateway.engine.status().generation == 1
     gateway.engine.apply(wanted)
     assert tuple(str(op) for op in gateway.kernel.done) == said
+
+
+# --- the link's rates -------------------------------------------------------------------------------------------------
+
+
+def test_the_link_is_shaped_told_and_as_configured_again_after_none_and_after_a_restart(gateway: Gateway) -> None:
+    gateway.kernel.passed = (123, 45)
+    assert gateway.engine.link() == Link(down_kbit=20_000, up_kbit=10_000, down_bytes=123, up_bytes=45)
+    told = gateway.engine.shape_link(8_000, None)
+    assert (told.down_kbit, told.up_kbit, gateway.kernel.link) == (8_000, 10_000, (8_000, 10_000))
+    assert (gateway.engine.status().link_down_kbit, gateway.engine.status().link_up_kbit) == (8_000, 10_000)
+    gateway.engine.shape_link(None, None)
+    assert gateway.kernel.link == (20_000, 10_000)
+    gateway.engine.shape_link(8_000, 3_000)
+    assert gateway.restart().link().down_kbit == 20_000
+
+
+def test_a_link_shaped_as_it_is_costs_the_kernel_one_question(gateway: Gateway) -> None:
+    gateway.push(*[grant(n) for n in range(1, 60)])
+    gateway.kernel.calls.clear()
+    gateway.engine.shape_link(None, 10_000)
+    gateway.engine.link()
+    assert gateway.kernel.calls == ["link_bytes"] * 2
+
+
+def test_another_rate_of_the_link_touches_only_the_classes_that_depend_on_it(gateway: Gateway) -> None:
+    gateway.push(grant(1), grant(2, down_kbit=None), grant(3, guaranteed_kbit=2000, up_kbit=1000))
+    gateway.kernel.done.clear()
+    gateway.engine.shape_link(8_000, 9_000)
+    assert [str(op) for op in gateway.kernel.done] == [
+        "set class down 0x11 rate 64 ceil 8000 kbit prio 1",
+        "set class down 0x12 rate 1600 ceil 5000 kbit prio 1",
+    ]
+    gateway.kernel.done.clear()
+    gateway.engine.shape_link(7_900, 8_000)
+    assert {op.minor for op in gateway.kernel.done if isinstance(op, SetClass)} == {0x11, 0x12}
+    gateway.pass_time(5)
+    assert gateway.engine.status().drift_total == 0
+    gateway.push(grant(1), grant(4, down_kbit=None, up_kbit=None))
+    assert gateway.kernel.classes[Direction.DOWN, 0x11].ceil_kbit == 7_900
+    assert gateway.kernel.classes[Direction.UP, 0x11].ceil_kbit == 8_000
+
+
+@given(
+    wishes=st.lists(st.tuples(st.none() | st.integers(8, 50_000), st.integers(8, 5000)), min_size=1, max_size=9),
+    links=st.lists(st.tuples(st.none() | st.integers(8, 90_000), st.none() | st.integers(8, 90_000)), max_size=4),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_however_the_link_goes_all_classes_are_as_if_it_had_always_been_so(
+    tmp_path: Path, wishes: list[tuple[int | None, int]], links: list[tuple[int | None, int | None]]
+) -> None:
+    gateway = Gateway(tmp_path)
+    grants = [grant(n, down_kbit=k, up_kbit=k, guaranteed_kbit=g) for n, (k, g) in enumerate(wishes, 1)]
+    gateway.push(*grants)
+    for down, up in links:
+        gateway.engine.shape_link(down, up)
+    always = Gateway(tmp_path, link_down_kbit=gateway.kernel.link[0], link_up_kbit=gateway.kernel.link[1])
+    always.push(*grants)
+    assert gateway.kernel.classes == always.kernel.classes
+    Path(gateway.config.state_path).unlink()
+
+
+def test_a_link_that_the_kernel_does_not_shape_is_said_and_tried_again_by_the_tick(gateway: Gateway) -> None:
+    gateway.kernel.standing = False
+    with pytest.raises(NetctlError) as refusal:
+        gateway.engine.shape_link(8_000, 3_000)
+    assert refusal.value.code == KERNEL
+    gateway.pass_time(5)
+    assert gateway.kernel.standing and gateway.kernel.link == (8_000, 3_000)
+    assert gateway.engine.link().down_kbit == 8_000
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

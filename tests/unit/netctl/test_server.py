@@ -23,7 +23,7 @@ from netctl.api import client as client_module
 from netctl.api.client import Client
 from netctl.api.errors import BAD_REQUEST, BUSY, DENIED, INTERNAL, REFUSED, TIMEOUT, TOO_LARGE, UNREACHABLE, NetctlError
 from netctl.api.protocol import MAX_BYTES, decode_reply, pack
-from netctl.api.types import Applied, Apply, Failure, Neighbour, ReadStatus, Reply, Status, Whois
+from netctl.api.types import Applied, Apply, Failure, Link, Neighbour, ReadStatus, Reply, Status, Whois
 from netctl.server import Server
 from tests.unit.netctl.bench import Gateway, grant, ipv4, mac, state
 
@@ -86,7 +86,7 @@ def frame(body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + body
 
 
-# --- the client's six questions ---------------------------------------------------------------------------------------
+# --- the client's questions -----------------------------------------------------------------------------------------
 
 
 def test_a_client_asks_everything_there_is_to_ask(daemon: Daemon) -> None:
@@ -102,6 +102,9 @@ def test_a_client_asks_everything_there_is_to_ask(daemon: Daemon) -> None:
     assert [(c.grant, c.up_bytes) for c in client.usage().counters] == [(1, 12)]
     assert client.usage(grant=2).counters == ()
     assert f"neighbour {ipv4(1)} {mac(1)}" in client.dump()
+    daemon.gateway.kernel.passed = (7000, 500)
+    shaped = client.shape_link(9_000, None)
+    assert shaped == client.link() == Link(down_kbit=9_000, up_kbit=10_000, down_bytes=7000, up_bytes=500)
 
 
 def test_a_refusal_arrives_with_code_sentence_and_hint(daemon: Daemon) -> None:
@@ -222,11 +225,14 @@ def test_root_and_the_writers_change_state_and_others_read(
         assert len(client.plan(state(grant(1)))) == 4
         if may_write:
             client.apply(state(grant(1)))
+            client.shape_link(5000, 5000)
         else:
-            with pytest.raises(NetctlError) as denied:
-                client.apply(state(grant(1)))
-            assert denied.value.code == DENIED
+            for change in (lambda: client.apply(state(grant(1))), lambda: client.shape_link(5000, 5000)):
+                with pytest.raises(NetctlError) as denied:
+                    change()
+                assert denied.value.code == DENIED
         assert client.status().grants == int(may_write)
+        assert client.link().down_kbit == (5000 if may_write else 20_000)
 
 
 def test_credentials_are_those_of_the_connecting_process(daemon: Daemon) -> None:
