@@ -19,6 +19,7 @@ gcc                     build
 libc6-dev               build
 python3                 gateway
 dnsmasq-base            gateway
+fonts-dejavu-core       gateway
 iproute2                gateway
 iptables                gateway
 busybox|busybox-static  tests

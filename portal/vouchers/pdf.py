@@ -171,7 +171,8 @@ def _draw_roll(pen: _Pen, sheet: Sheet) -> None:
         pen.qr((_ROLL_WIDTH - side) / 2, top + 12, side, card.url)
         pen.pdf.set_line_width(0.2)
         pen.pdf.set_dash_pattern(dash=1.5, gap=1.5)
-        pen.pdf.line(_ROLL_MARGIN, height - 0.5, _ROLL_WIDTH - _ROLL_MARGIN, height - 0.5)
+        end = 0.2  # dashes have square ends, which stick out
+        pen.pdf.line(_ROLL_MARGIN + end, height - 0.5, _ROLL_WIDTH - _ROLL_MARGIN - end, height - 0.5)
 
 
 def _is_core(text: str) -> bool:
