@@ -97,7 +97,7 @@ def forget(db: sqlite3.Connection, now: Now) -> int:
     return db.execute(
         """
         DELETE FROM counter WHERE received_boot_s < ?
-            AND session_id IN (SELECT id FROM session WHERE ended_wall_s IS NOT NULL)
+            AND EXISTS (SELECT 1 FROM session WHERE id = session_id AND ended_wall_s IS NOT NULL)
         """,
         (now.boot_s - FORGET_AFTER_S,),
     ).rowcount

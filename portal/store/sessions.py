@@ -32,7 +32,8 @@ def _session(row: tuple[Any, ...]) -> Session:
 
 def not_ended(db: sqlite3.Connection) -> list[Session]:
     """Sessions without a recorded end, in order of id; those whose time is over included."""
-    return [_session(row) for row in db.execute(_SELECT + "WHERE ended_wall_s IS NULL ORDER BY session.id")]
+    # +id: SQLite would else read the whole table in order of its key rather than sort the few.
+    return [_session(row) for row in db.execute(_SELECT + "WHERE ended_wall_s IS NULL ORDER BY +session.id")]
 
 
 def running(db: sqlite3.Connection, day: str) -> Iterator[Running]:

@@ -64,6 +64,30 @@ def gate(paths: Paths, netctl: Netctl, clock: Clock) -> Iterator[Gate]:
     gate.close()
 
 
+OpenGate = Callable[[SiteConfig], Gate]
+OpenMeter = Callable[[SiteConfig], Meter]
+
+
+@pytest.fixture
+def open_gate(paths: Paths, netctl: Netctl, clock: Clock) -> Iterator[OpenGate]:
+    """A started gate under another site.toml; any number of them, like the processes of one gateway."""
+    opened: list[Gate] = []
+
+    def start(config: SiteConfig) -> Gate:
+        opened.append(Gate(config, paths, netctl, clock))
+        opened[-1].start()
+        return opened[-1]
+
+    yield start
+    for gate in opened:
+        gate.close()
+
+
+@pytest.fixture
+def open_meter(paths: Paths, netctl: Netctl, clock: Clock) -> OpenMeter:
+    return lambda config: Meter(config, paths, netctl, clock, lambda: True)
+
+
 @pytest.fixture
 def new_meter(paths: Paths, netctl: Netctl, clock: Clock) -> Callable[[], Meter]:
     """Each call is a meter that starts with no memory, as after a kill -9 of the one before."""
