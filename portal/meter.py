@@ -26,6 +26,7 @@ from portal.domain.model import Now
 from portal.domain.siterules import Moment, SiteRules
 from portal.domain.uplink import UplinkView
 from portal.domain.usage import CounterKey, Delta, Reading
+from portal.follow import LinkFollower
 from portal.leases import Lease
 from portal.paths import Paths
 from portal.store import check, counters, db, people, sessions, setup
@@ -61,6 +62,7 @@ def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
     """
     watch = UplinkWatch(Checker(config.uplink).check)
     watch.start(stop)
+    LinkFollower(config.uplink, Client(paths.netctl_socket)).start(stop)
     meter = Meter(config, paths, Client(paths.netctl_socket))
     while True:
         again_s = meter.tick(watch.view)

@@ -366,6 +366,7 @@ def test_the_loop_ends_when_told_and_flushes(
 
     monkeypatch.setattr(module, "Client", lambda _: netctl)
     monkeypatch.setattr(module.UplinkWatch, "start", lambda self, stop: None)
+    monkeypatch.setattr(module.LinkFollower, "start", lambda self, stop: None)
     gate._read_clock = real_clock.now
     session = gate.enter_by_terms(MAC, "10.77.0.9", "1")
     stop = threading.Event()
@@ -386,6 +387,7 @@ def test_the_loop_leaves_where_there_is_no_database(
 ) -> None:
     monkeypatch.setattr(module, "Client", lambda _: netctl)
     monkeypatch.setattr(module.UplinkWatch, "start", lambda self, stop: None)
+    monkeypatch.setattr(module.LinkFollower, "start", lambda self, stop: None)
     with pytest.raises(SystemExit) as end:
         module.run_meter(CONFIG, Paths(tmp_path, tmp_path), threading.Event())
     assert end.value.code == module.EX_TEMPFAIL
