@@ -355,6 +355,9 @@ class Changes:
 
     def _confirm(self, by: str) -> None:
         trial = self._needs_trial()
+        if self._supervisor.left_s("confirm") is None:
+            message = "The change is only now being put into force."
+            raise ControlError(control.BUSY, message, "Confirm it once you have seen that it works.")
         source = Path(trial.orders.source)
         try:
             keep(source, trial.text)

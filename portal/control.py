@@ -6,6 +6,7 @@ file beside it; the answer is one line of JSON. The other end is portal.changes.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -117,10 +118,8 @@ class Control:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(timeout_s)
                 connection.connect(str(self._path))
-                if file is None:
-                    connection.sendall(line)
-                else:
-                    sent = socket.send_fds(connection, [line], [file])
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # who is refused is told so: read it
+                    sent = 0 if file is None else socket.send_fds(connection, [line], [file])
                     connection.sendall(line[sent:])
                 received = bytearray()
                 while not received.endswith(b"\n"):
