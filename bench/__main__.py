@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from bench import failures, forwarding, portal, shaping
+from bench import failures, forwarding, portal, shaping, vouchers
 from bench.result import Result, markdown, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -27,6 +27,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "cpu_per_packet": forwarding.cpu_per_packet,
     "kill9": failures.kill9,
     "restore": failures.restore,
+    "voucher_batch": vouchers.voucher_batch,
 }
 # Measures that do not begin with their group's name.
 ALIASES = {"page": "single", "login": "single", "cpu_per_login": "single", "memory": "storm_500"}
