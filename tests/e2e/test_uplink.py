@@ -44,6 +44,7 @@ def test_a_cut_line_is_told_and_costs_nobody_the_session(cut_village: Village) -
     cut_village.internet.unplugged(True)
     gateway.kill("meter")  # a new one looks at once and not within a quarter of a minute; it must agree all the same
     _until(lambda: told(newcomer, "") and told(user, "status"), "the pages do not say that the line is down")
+    assert gateway.sql("SELECT state, failing FROM uplink") == [{"state": "down", "failing": "gateway"}]
     assert not user.is_online(timeout_s=1)
     assert newcomer.http(f"{gateway.url}login", method="POST").status == 303, "who comes now is let in all the same"
     cut_village.internet.unplugged(False)
@@ -52,3 +53,29 @@ def test_a_cut_line_is_told_and_costs_nobody_the_session(cut_village: Village) -
     _until(newcomer.is_online, "nor does the newcomer")
     _until(lambda: not told(user, "status"), "the page still says that the line is down")
     assert gateway.sql("SELECT id FROM session WHERE ended_wall_s IS NULL ORDER BY id LIMIT 1") == row
+
+
+def test_what_fails_first_is_found(cut_village: Village) -> None:
+    """Not the cable: the provider's resolver, then the Web behind it; the router answers all the time."""
+    gateway, internet = cut_village.gateway, cut_village.internet
+    assert isinstance(gateway, GerbangGateway)
+
+    def is_so(state: str, failing: str | None) -> bool:
+        return gateway.sql("SELECT state, failing FROM uplink") == [{"state": state, "failing": failing}]
+
+    _until(lambda: is_so("up", None), "the line is up")
+    (quality,) = gateway.sql("SELECT latency_ms, loss FROM uplink")
+    assert 0 < quality["latency_ms"] < 1000
+    internet.stop_dns()
+    gateway.kill("meter")
+    _until(lambda: is_so("down", "dns"), "a dead resolver is not found")
+    internet.start_dns()
+    gateway.kill("meter")
+    _until(lambda: is_so("up", None), "the line is not up again")
+    internet.stop_web()
+    gateway.kill("meter")
+    _until(lambda: is_so("down", "http"), "that the Web is gone is not found")
+    phone = cut_village.phones[0]
+    assert phone.http(f"{gateway.url}").status == 200
+    probe = phone.http("http://connectivitycheck.gstatic.com/generate_204")
+    assert probe.status == 302, "the sheet opens all the same"

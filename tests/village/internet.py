@@ -58,6 +58,9 @@ class Internet:
     def start(self) -> None:
         """Start the resolver (and router advertisements) and the Web; returns when both serve."""
         self.start_dns()
+        self.start_web()
+
+    def start_web(self) -> None:
         addresses = [WEB, *([WEB6] if self.ipv6 else [])]
         self._web = self.ns.popen(
             [sys.executable, "-m", "tests.village.webserver", *addresses],
@@ -69,6 +72,20 @@ class Internet:
         assert self._web.stdout is not None
         if self._web.stdout.readline().strip() != "ready":
             raise RuntimeError("the village's Web server did not start")
+
+    def stop_web(self) -> None:
+        """The Web is gone, the way there is not."""
+        self._end(self._web)
+
+    def stop_dns(self) -> None:
+        """The resolver is gone (and with it router advertisements)."""
+        self._end(self._dns)
+
+    def _end(self, program: subprocess.Popen[Any] | None) -> None:
+        assert program is not None
+        program.kill()
+        program.wait()
+        self.ns.reap(program)
 
     def start_dns(self) -> None:
         hosts = sorted({host for host, _ in probe_answers()} | {HOST})
