@@ -94,7 +94,7 @@ def desk(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> Ite
         config = sites.load(site or (paths.site if paths.site.exists() else SITE))
     except sites.SiteErrors as errors:
         first = errors.mistakes[0]
-        _refuse(as_json, os.EX_CONFIG, "site", f"{first.file}: {first.key}: {first.message}", first.hint)
+        refuse(as_json, os.EX_CONFIG, "site", f"{first.file}: {first.key}: {first.message}", first.hint)
     database = db.Database(paths.database)
     try:
         _check_rights(paths, as_json)
@@ -105,10 +105,10 @@ def desk(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> Ite
             finally:
                 database.close()  # as who opened it
     except AdministrationError as error:
-        _refuse(as_json, os.EX_DATAERR, error.code, error.message, error.hint)
+        refuse(as_json, os.EX_DATAERR, error.code, error.message, error.hint)
     except db.StoreError as error:
         status = os.EX_TEMPFAIL if error.code == db.BUSY else os.EX_UNAVAILABLE
-        _refuse(as_json, status, error.code, error.message, error.hint)
+        refuse(as_json, status, error.code, error.message, error.hint)
 
 
 def login_name() -> str:
@@ -146,7 +146,7 @@ def _check_rights(paths: Paths, as_json: bool) -> None:
     else:
         allowed = os.access(paths.database, os.R_OK | os.W_OK) and os.access(paths.data, os.W_OK)
     if there and not allowed:
-        _refuse(
+        refuse(
             as_json,
             os.EX_NOPERM,
             "permission",
@@ -155,7 +155,8 @@ def _check_rights(paths: Paths, as_json: bool) -> None:
         )
 
 
-def _refuse(as_json: bool, status: int, code: str, message: str, hint: str) -> NoReturn:
+def refuse(as_json: bool, status: int, code: str, message: str, hint: str) -> NoReturn:
+    """Exit with ``status`` (sysexits), and say why in the way that was asked for."""
     if as_json:
         print_json({"error": {"code": code, "message": message, "hint": hint}})
         sys.exit(status)

@@ -172,6 +172,9 @@ def notice() -> None:
     """Village news that the page shows, with or without the Internet."""
 
 
+NEVER = "none"
+
+
 def _body_of(default: str | None) -> Command:
     return click.option(
         "--body", default=default, show_default=True, help="The text, in Markdown; - reads it from standard input."
@@ -220,7 +223,7 @@ def notice_add(at: Desk, title: str, body: str, begin: str | None, until: str | 
 def notice_edit(
     at: Desk, *, number: int, title: str | None, body: str | None, begin: str | None, until: str | None
 ) -> None:
-    """Change a notice; what is not named stays."""
+    """Change a notice; what is not named stays, and `--until none` takes the end away."""
     from portal.domain.asking import AdministrationError  # noqa: PLC0415
     from portal.store import notices  # noqa: PLC0415
 
@@ -232,8 +235,8 @@ def notice_edit(
         old.title if title is None else title,
         old.body if body is None else _body(body),
         notice_id=number,
-        from_wall_s=old.from_wall_s if begin is None else at.moment(begin),
-        until_wall_s=old.until_wall_s if until is None else at.moment(until, end=True),
+        from_wall_s=old.from_wall_s if begin is None else None if begin == NEVER else at.moment(begin),
+        until_wall_s=old.until_wall_s if until is None else None if until == NEVER else at.moment(until, end=True),
     )
     at.done(done, asdict(done.value), f"Notice {number} is changed.")
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from portal.cli_acting import Desk, command, fields, table
-from portal.cli_parts import fail, options
+from portal.cli_acting import Desk, command, fields, refuse, table
+from portal.cli_parts import options
 
 if TYPE_CHECKING:
-    from portal.config import SiteConfig
     from portal.domain.office import Batch, BatchCount, Voucher
 
 CODES_ONLY = "-"
@@ -95,7 +94,7 @@ def create(
 
     def write() -> None:
         if out != CODES_ONLY:
-            _print(at.config, batch, vouchers, out, paper)
+            _print(at, batch, vouchers, out, paper)
         said = {"batch": _batch(batch), "vouchers": [_voucher(one, at.now.wall_s) for one in vouchers]}
         if out == CODES_ONLY:
             at.answer(said, "\n".join(_shown(one) for one in vouchers))
@@ -190,28 +189,29 @@ def void(at: Desk, code: str | None, batch: int | None) -> None:
 )
 def print_(at: Desk, batch: int, out: str, paper: str, used: bool) -> Callable[[], None]:
     """Print a batch again: those that nobody has used yet."""
+    from portal.domain.asking import AdministrationError  # noqa: PLC0415
     from portal.domain.office import VoucherState  # noqa: PLC0415
 
     found_batch, found = _batch_with_vouchers(at, batch)
     wanted = {VoucherState.UNUSED, VoucherState.USED} if used else {VoucherState.UNUSED}
     chosen = [one for one in found if one.state(at.now.wall_s) in wanted]
     if not chosen:
-        fail(os.EX_DATAERR, f"No voucher of batch {batch} is left to print.", "`gerbang voucher list` says why.")
+        raise AdministrationError("batch-spent", id=batch)
     if out == CODES_ONLY:
         said = [_voucher(one, at.now.wall_s) for one in chosen]
         return lambda: at.answer(said, "\n".join(_shown(one) for one in chosen))
 
     def write() -> None:
-        _print(at.config, found_batch, chosen, out, paper)
+        _print(at, found_batch, chosen, out, paper)
         at.answer({"batch": batch, "vouchers": len(chosen), "file": out}, f"{len(chosen)} vouchers are in {out}.")
 
     return write
 
 
-def _print(config: SiteConfig, batch: Batch, vouchers: Sequence[Voucher], out: str, paper: str) -> None:
+def _print(at: Desk, batch: Batch, vouchers: Sequence[Voucher], out: str, paper: str) -> None:
     from portal.vouchers import sheet  # noqa: PLC0415
 
-    cards = sheet.sheet_of(config, batch, vouchers)
+    cards = sheet.sheet_of(at.config, batch, vouchers)
     if out.endswith(".pdf"):
         from portal.vouchers import pdf  # noqa: PLC0415
 
@@ -224,7 +224,8 @@ def _print(config: SiteConfig, batch: Batch, vouchers: Sequence[Voucher], out: s
         Path(out).write_bytes(data)
     except OSError as error:
         hint = f"They are made. Print them: gerbang voucher print {batch.id} --out FILE"
-        fail(os.EX_CANTCREAT, f"The file {out} cannot be written: {error.strerror}.", hint)
+        message = f"The file {out} cannot be written: {error.strerror}."
+        refuse(at.as_json, os.EX_CANTCREAT, "file", message, hint)
 
 
 def _by_code(at: Desk, typed: str) -> Voucher:

@@ -25,6 +25,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,31}")
 
 PROBLEMS: Final[dict[str, tuple[str, str]]] = {
     "account-unknown": ("There is no account {name!r}.", "`gerbang account list` shows them all."),
+    "batch-spent": ("No voucher of batch {id} is left to print.", "`gerbang voucher show {id}` says why."),
     "batch-unknown": ("There is no voucher batch {id}.", "`gerbang voucher list` shows them all."),
     "clock-unset": (
         "The clock is not set, so {text!r} says nothing.",

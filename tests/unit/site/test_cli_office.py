@@ -100,8 +100,9 @@ def test_vouchers_from_making_to_voiding(gerbang: Gerbang, told: Told, home: Pat
     assert [voucher["state"] for voucher in told("voucher", "show", batch)["vouchers"]] == ["void", "unused", "unused"]
     assert next(voucher["code"] for voucher in told("voucher", "print", batch, "--out", "-")) == second
     assert told("voucher", "void", "--batch", batch)["done"]["voided"] == 2
-    nothing = gerbang("voucher", "print", batch, "--out", home / "again.pdf")
+    nothing = gerbang("voucher", "print", batch, "--out", home / "again.pdf", "--json")
     assert nothing.exit_code == os.EX_DATAERR and not (home / "again.pdf").exists()
+    assert json.loads(nothing.stdout)["error"]["code"] == "batch-spent"
 
 
 def test_codes_alone_go_to_standard_output(gerbang: Gerbang) -> None:
@@ -218,6 +219,8 @@ def test_notices(gerbang: Gerbang, told: Told) -> None:
     number = told("notice", "add", "--title", "Posyandu", typed="Senin **pukul 8**\n")["done"]["id"]
     told("notice", "edit", number, "--title", "Posyandu Melati", "--until", "2099-01-31")
     (listed,) = told("notice", "list")
+    assert listed["until_wall_s"] is not None
+    assert told("notice", "edit", number, "--until", "none")["done"]["until_wall_s"] is None
     assert (listed["title"], listed["body"], listed["shown"]) == ("Posyandu Melati", "Senin **pukul 8**", True)
     assert "Posyandu Melati" in gerbang("notice", "list").stdout
     told("notice", "delete", number)
