@@ -48,7 +48,28 @@ def plan_show(at: Desk, plan_id: str) -> None:
 
     wanted = asking.plan(at.config.plan, plan_id)
     said = next(one for one in _plans(at) if one["id"] == wanted.id)
-    at.answer(said, fields({name: "no limit" if value is None else value for name, value in said.items()}))
+    keys = {field: said[field] for field in wanted.__struct_fields__ if field not in ("burst_kbytes", "hours")}
+    text = fields(
+        {
+            **{name: "no limit" if value is None else value for name, value in keys.items()},
+            "burst_kbytes": said["burst_kbytes"] or "a few packets",
+            "hours": _hours(at, said),
+            "now": _state(at, said),
+            "online": said["online"],
+        }
+    )
+    at.answer(said, text)
+
+
+def _hours(at: Desk, plan: dict[str, Any]) -> str:
+    return "; ".join(plan["hours"]) if plan["hours"] else f"the site's: {'; '.join(at.config.hours.open)}"
+
+
+def _state(at: Desk, plan: dict[str, Any]) -> str:
+    """Open or closed, until when, and why."""
+    state = "open" if plan["open"] else f"closed ({plan['closed_reason'] or 'ordinary hours'})"
+    until_wall_s = plan["open_until_wall_s"] or plan["closed_until_wall_s"]
+    return state if until_wall_s is None else f"{state} until {at.when(until_wall_s)}"
 
 
 def _plans(at: Desk) -> list[dict[str, Any]]:
@@ -71,7 +92,6 @@ def _plans(at: Desk) -> list[dict[str, Any]]:
         opening = rules.opening(one, acts, moment)
         return {
             **msgspec.to_builtins(one),
-            "hours": list(one.hours or at.config.hours.open),
             "open": opening.is_open,
             "open_until_wall_s": opening.until_wall_s if opening.is_open else None,
             "closed_until_wall_s": None if opening.is_open else opening.until_wall_s,
@@ -119,16 +139,8 @@ def hours_show(at: Desk) -> None:
     lines = [] if moment.calendar.clock_ok else ["The clock is not set: plans that ever close are closed.", ""]
     lines.append(
         table(
-            ("plan", "now", "until", "hours"),
-            [
-                (
-                    one["id"],
-                    "open" if one["open"] else "closed",
-                    at.when(one["open_until_wall_s"] or one["closed_until_wall_s"]),
-                    "; ".join(one["hours"]),
-                )
-                for one in plans
-            ],
+            ("plan", "now", "hours"),
+            [(one["id"], _state(at, one), _hours(at, one)) for one in plans],
         )
     )
     if acts:
