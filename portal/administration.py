@@ -259,12 +259,11 @@ class Administration:
         reason = asking.line("reason", reason, asking.MAX_REASON, needed=kind == ClosureKind.CLOSE)
 
         def add(db: sqlite3.Connection, now: Now) -> Change[Closure]:
-            begin_wall_s = now.wall_s if from_wall_s is None else from_wall_s
-            asking.span(begin_wall_s, until_wall_s, now.wall_s)
+            asking.span(from_wall_s, until_wall_s, now.wall_s)
             made = closures.add(
                 db,
                 kind=kind,
-                from_wall_s=begin_wall_s,
+                from_wall_s=from_wall_s,
                 until_wall_s=until_wall_s,
                 reason=reason,
                 created_by=self._actor,

@@ -1,6 +1,8 @@
 """The SQL of an operator's opening and closing beside the hours of site.toml. It must not know who may come in.
 
-Every function works inside the transaction of the connection it is given (portal.store.db.Database).
+Every function works inside the transaction of the connection it is given (portal.store.db.Database). An act that holds
+from the moment of its making is stored as holding from moment 0: a clock that was ahead then, and is put right later,
+must not open what somebody closed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,11 @@ _SELECT: Final = (
 
 
 def _closure(row: tuple[Any, ...]) -> Closure:
-    return Closure(row[0], ClosureKind(row[1]), *row[2:])
+    number, kind, from_wall_s, until_wall_s, reason, created_wall_s, created_by, cancelled_wall_s = row
+    begin_wall_s = from_wall_s or created_wall_s
+    return Closure(
+        number, ClosureKind(kind), begin_wall_s, until_wall_s, reason, created_wall_s, created_by, cancelled_wall_s
+    )
 
 
 def pending(db: sqlite3.Connection, wall_s: float) -> list[Closure]:
@@ -31,10 +37,12 @@ def pending(db: sqlite3.Connection, wall_s: float) -> list[Closure]:
 
 def acts(db: sqlite3.Connection, wall_s: float) -> list[Act]:
     """The same as portal.domain.hours.opening takes them."""
-    return [
-        Act(found.id, found.kind.value, found.from_wall_s, found.until_wall_s, found.reason)
-        for found in pending(db, wall_s)
-    ]
+    rows = db.execute(
+        "SELECT id, kind, from_wall_s, until_wall_s, reason FROM closure "
+        "WHERE cancelled_wall_s IS NULL AND (until_wall_s IS NULL OR until_wall_s > ?) ORDER BY id",
+        (wall_s,),
+    )
+    return [Act(*row) for row in rows]
 
 
 def latest(db: sqlite3.Connection, limit: int) -> list[Closure]:
@@ -51,19 +59,21 @@ def add(
     db: sqlite3.Connection,
     *,
     kind: ClosureKind,
-    from_wall_s: float,
+    from_wall_s: float | None,
     until_wall_s: float | None,
     reason: str,
     created_by: str,
     now: Now,
 ) -> Closure:
-    """``until_wall_s`` must be later than ``from_wall_s``; None: until cancelled."""
+    """``from_wall_s`` None: from now on. ``until_wall_s`` must be later; None: until cancelled."""
     row = db.execute(
         "INSERT INTO closure (kind, from_wall_s, until_wall_s, reason, created_wall_s, created_by) "
         "VALUES (?, ?, ?, ?, ?, ?) RETURNING id",
-        (kind.value, from_wall_s, until_wall_s, reason, now.wall_s, created_by),
+        (kind.value, from_wall_s or 0.0, until_wall_s, reason, now.wall_s, created_by),
     ).fetchone()
-    return Closure(row[0], kind, from_wall_s, until_wall_s, reason, now.wall_s, created_by, None)
+    return Closure(
+        row[0], kind, from_wall_s or now.wall_s, until_wall_s, reason, now.wall_s, created_by, cancelled_wall_s=None
+    )
 
 
 def cancel(db: sqlite3.Connection, closure_id: int, now: Now) -> bool:

@@ -129,7 +129,7 @@ def test_voiding_a_batch(office: Administration, netctl: Netctl, query: Query, o
         (1, "warga", {"note": "a\nb"}, "text-wrong"),
         (1, "warga", {"note": "x" * 201}, "text-wrong"),
         (1, "warga", {"valid_until_wall_s": 1_000_000.0}, "moment-past"),
-        (1, "warga", {"valid_from_wall_s": 2e9, "valid_until_wall_s": 1.9e9}, "moments-order"),
+        (1, "warga", {"valid_from_wall_s": 4e9, "valid_until_wall_s": 3.9e9}, "moments-order"),
     ],
 )
 def test_batches_that_cannot_be(
@@ -271,6 +271,24 @@ def test_closing_takes_out_all_but_those_who_are_always_open_and_cancelling_lets
     assert set(netctl.online()) == {PHONE, TABLET}
     assert refusal(office.cancel, act.id) == "done-already"
     assert refusal(office.cancel, 99) == "closure-unknown"
+
+
+def test_a_closing_outlives_a_clock_that_was_ahead_and_is_put_right(
+    office: Administration, database: Database, netctl: Netctl, online: Online, clock: Clock
+) -> None:
+    session = online(PHONE)
+    right_s = clock.now.wall_s
+    clock.set_wall(right_s + 5 * 365 * 86_400)
+    act = office.close("Rapat desa").value
+    assert act.from_wall_s == act.created_wall_s == clock.now.wall_s
+    assert netctl.online() == []
+    clock.set_wall(right_s)
+    office.block(TABLET)  # any act pushes the state anew
+    assert netctl.online() == []
+    with database.read() as db:
+        assert [shown.from_wall_s for shown in closures.pending(db, right_s)] == [act.created_wall_s]
+    office.cancel(act.id)
+    assert netctl.online() == [session.mac]
 
 
 def test_acts_that_are_over_or_cancelled_no_longer_matter(
