@@ -115,6 +115,10 @@ class Internet:
                 return
         raise RuntimeError(f"the village's resolver did not start: {line.strip()}")
 
+    def set_line(self, down_kbit: int, queue_bytes: int) -> None:
+        """Let the provider's end of the line carry so much towards the gateway, through a queue of this size."""
+        links.bottleneck(self.ns, UPLINK, down_kbit, queue_bytes)
+
     def unplugged(self, unplugged: bool) -> None:
         """Cut (True) or mend the cable between provider and gateway."""
         state = "down" if unplugged else "up"

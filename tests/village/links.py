@@ -136,6 +136,26 @@ def has_default_route6(ns: Namespace) -> bool:
     return rtnl(ns, lambda ip: bool(list(ip.get_default_routes(family=socket.AF_INET6))))
 
 
+def bottleneck(ns: Namespace, interface: str, kbit: int, queue_bytes: int) -> None:
+    """What leaves through ``interface`` goes at this rate and waits in one queue (tbf): a line with a modem's buffer.
+
+    Called again it changes the rate of the line as it is, with what waits in it.
+    """
+    burst_bytes = 3200  # two packets: a larger one would hide the line from whoever sends little
+    rtnl(
+        ns,
+        lambda ip: ip.tc(
+            "replace",
+            "tbf",
+            index(ip, interface),
+            0x10000,
+            rate=kbit * 125,
+            burst=burst_bytes,
+            limit=queue_bytes,
+        ),
+    )
+
+
 def dropped_packets(ns: Namespace, interface: str) -> int:
     """What the interface's root qdisc has dropped, its children's drops included (TCA_STATS2, net/core/gen_stats.c)."""
 
