@@ -23,7 +23,7 @@ def render(sheet: Sheet, paper: Paper, nonce: str | None = None) -> str:
         pages=[sheet.cards[at : at + on_page] for at in range(0, len(sheet.cards), on_page)],
         paper=paper.value,
         nonce=nonce,
-        qr=_qr_path,
+        qr=qr_path,
     )
 
 
@@ -33,7 +33,7 @@ def _template() -> Template:
     return environment.from_string((files("portal.vouchers") / "sheet.html").read_text(encoding="utf-8"))
 
 
-def _qr_path(url: str) -> tuple[int, str]:
+def qr_path(url: str) -> tuple[int, str]:
     """(side of the whole in dots, the white around it included; SVG path whose strokes, 1 wide, are the black dots)."""
     rows = qr_rows(url)
     strokes = (f"M{x + QUIET_MODULES} {y + QUIET_MODULES}.5h{length}" for x, y, length in runs(rows))
