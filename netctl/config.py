@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -34,8 +35,7 @@ def check(config: GatewayConfig) -> list[str]:
     mistakes = [*_check_lan(config.lan_address), *_check_ula(config.ula_prefix)]
     if config.lan_interface == config.uplink_interface:
         mistakes.append(f"lan_interface and uplink_interface are both {config.lan_interface}.")
-    if config.portal_port == config.portal_tls_port:
-        mistakes.append(f"portal_port and portal_tls_port are both {config.portal_port}.")
+    mistakes += [*_check_ports(config), *_check_garden(config.garden_networks), *_check_blocked(config.block_address)]
     for name, path in (("socket_path", config.socket_path), ("state_path", config.state_path)):
         if not path.startswith("/"):
             mistakes.append(f"{name} {path!r} does not start with /.")
@@ -60,6 +60,40 @@ def _check_lan(text: str) -> list[str]:
         return [f"lan_address {text} is its network's own or broadcast address, not a gateway's."]
     if interface.ip.is_multicast or interface.ip.is_loopback or interface.ip.is_unspecified:
         return [f"lan_address {text} is no address for a LAN."]
+    return []
+
+
+def _check_ports(config: GatewayConfig) -> list[str]:
+    mistakes = []
+    if config.portal_port == config.portal_tls_port:
+        mistakes.append(f"portal_port and portal_tls_port are both {config.portal_port}.")
+    if config.staff_port is not None and config.staff_port in (config.portal_port, config.portal_tls_port):
+        mistakes.append(f"staff_port and a port of the portal are both {config.staff_port}.")
+    if config.staff_port in (53, 80, 443):
+        mistakes.append(f"staff_port {config.staff_port} is where the gateway answers everybody.")
+    return mistakes
+
+
+def _check_garden(networks: Iterable[str]) -> list[str]:
+    mistakes = []
+    for text in networks:
+        try:
+            network = ipaddress.ip_network(text)
+        except ValueError as error:
+            mistakes.append(f"garden_networks: {error}.")
+        else:
+            if network.prefixlen == 0:
+                mistakes.append(f"garden_networks: {text} is the whole Internet.")
+    return mistakes
+
+
+def _check_blocked(text: str | None) -> list[str]:
+    if text is None:
+        return []
+    try:
+        ipaddress.IPv4Address(text)
+    except ValueError as error:
+        return [f"block_address is no IPv4 address: {error}."]
     return []
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
 from netctl.api.types import Feature, GatewayConfig
-from netctl.kernel import connections, links, neighbours, probe, rules, sets, shaping, xtables
+from netctl.kernel import connections, garden, links, neighbours, probe, rules, sets, shaping, xtables
 from netctl.kernel.base import Member, Observed
 from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
 from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlink, Refusal, refused
@@ -96,7 +96,15 @@ class LinuxKernel:
 
     def _rules(self, family: Family) -> tuple[Rule, ...]:
         keyed_by_mac = family == 4 or self._has(probe.IP_MAC_HASH)
-        return ruleset(self._config, family, keyed_by_mac, family == 4 or self._has(probe.NAT6))
+        nat = family == 4 or self._has(probe.NAT6)
+        return ruleset(self._config, family, keyed_by_mac, nat, probe.has_garden(self._found()))
+
+    def _gardens(self) -> tuple[garden.Garden, ...]:
+        if not probe.has_garden(self._found()):
+            return ()
+        families = self._families()
+        both = garden.gardens(self._config.garden_networks)
+        return tuple(one for one, family in zip(both, (4, 6), strict=True) if family in families)
 
     def _digest(self, family: Family) -> str:
         """Of the rules as they are asked for; they do not change while this object lives."""
@@ -136,12 +144,7 @@ class LinuxKernel:
     def _set_up(self) -> None:
         """Refusing rules and empty sets first, forwarding last: at no moment does anybody pass who is not admitted."""
         memory = self._remember()
-        broken = [spec for spec in self._sets() if sets.as_specified(self._netfilter, spec) is False]
-        if broken:
-            self._put_rules(memory, without_sets=True)
-            self._must(self._netfilter, [sets.destroy_message(spec.name) for spec in broken], "replace its sets")
-        absent = [spec for spec in self._sets() if sets.as_specified(self._netfilter, spec) is None]
-        self._must(self._netfilter, [sets.create_message(spec) for spec in absent], "create its sets")
+        self._put_sets(memory)
         lan = self._index(Direction.DOWN)
         missing = links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
         config = self._config
@@ -159,6 +162,19 @@ class LinuxKernel:
         self._memorise(memory)  # before the first is switched: teardown must know how it was
         self._put_classes()
         links.switch(to_switch)
+
+    def _put_sets(self, memory: Memory) -> None:
+        netlink, gardens = self._netfilter, self._gardens()
+        broken = [spec.name for spec in self._sets() if sets.as_specified(netlink, spec) is False]
+        broken += [one.name for one in gardens if garden.as_specified(netlink, one) is False]
+        if broken:
+            self._put_rules(memory, without_sets=True)
+            self._must(netlink, [sets.destroy_message(name) for name in broken], "replace its sets")
+        absent = [sets.create_message(spec) for spec in self._sets() if sets.as_specified(netlink, spec) is None]
+        absent += [garden.create_message(one) for one in gardens if garden.as_specified(netlink, one) is None]
+        self._must(netlink, absent, "create its sets")
+        for one in gardens:
+            self._must(netlink, garden.fill_messages(one, garden.contents(netlink, one)), f"fill {one.name}")
 
     def _put_rules(self, memory: Memory, without_sets: bool = False) -> None:
         """Both families at once, each in a process of its own: importing python-iptables is nine tenths of the time."""
@@ -202,7 +218,7 @@ class LinuxKernel:
                     children.append(child)
                 for child in children:
                     child.report(rules.Report)
-            names = (sets.UP4, sets.DN4, sets.UP6, sets.DN6)
+            names = (sets.UP4, sets.DN4, sets.UP6, sets.DN6, garden.GARDEN4, garden.GARDEN6)
             gone = self._netfilter.transact([sets.destroy_message(name) for name in names])
             self._raise(gone, "remove its sets", ignore=(errno.ENOENT,))
             self._clear_interfaces(memory)
@@ -266,6 +282,7 @@ class LinuxKernel:
         return (
             links.forwarding_stands()
             and all(sets.as_specified(self._netfilter, spec) for spec in self._sets())
+            and all(garden.stands(self._netfilter, one) for one in self._gardens())
             and not links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
             and all(
                 standing.get(str(family)) == (self._digest(family), xtables.fingerprint(family))
@@ -314,6 +331,9 @@ class LinuxKernel:
         observed = self.observe()
         with self._lock, _kernel("read its state"):
             lines = [str(s) for s in self._sets() if sets.as_specified(self._netfilter, s)]
+            gardens = [one for one in self._gardens() if garden.as_specified(self._netfilter, one)]
+            lines += [str(one) for one in gardens]
+            lines += [f"garden {network}" for one in gardens for network in garden.contents(self._netfilter, one)]
             lines += [
                 f"{family} {rule.table} {rule}"
                 for family in self._families()

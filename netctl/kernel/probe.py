@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import Final
 
 from netctl.api.types import Feature, GatewayConfig
-from netctl.kernel import sets, shaping, xtables
+from netctl.kernel import garden, sets, shaping, xtables
 from netctl.kernel.ruleset import TABLES, Family, ruleset
 from netctl.kernel.ruleset import extensions as needed_extensions
 from netctl.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, Message, Netlink, attr, nest
 from netctl.ops import Direction
 
 IP_MAC_HASH: Final = "ipset hash:ip,mac"
+NET_HASH: Final = "ipset hash:net"
 IPV6: Final = "ipv6"
 NAT6: Final = "ip6tables table nat"
+CLASSIFY: Final = "target CLASSIFY"
 FQ_CODEL: Final = "qdisc fq_codel"
 _MODULES: Final = ("ip_tables", "ip6_tables", "ip_set", "xt_set", "sch_htb")
+_PROGRAMS: Final[dict[Family, str]] = {4: "iptables", 6: "ip6tables"}
+_NO_GARDEN: Final = "without it there is no walled garden: who is not logged in reaches the portal alone"
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 18, 1
 _IFINFOMSG = struct.Struct("=BxHiII")
@@ -40,6 +44,12 @@ def probe(config: GatewayConfig, netfilter: Netlink, route: Netlink) -> tuple[Fe
 
 def present(features: tuple[Feature, ...], name: str) -> bool:
     return any(feature.name == name and feature.present for feature in features)
+
+
+def has_garden(features: tuple[Feature, ...]) -> bool:
+    """Can the walled garden stand: its sets, and the target that leads into its class?"""
+    lacking = {feature.name for feature in features if not feature.present}
+    return not lacking & {NET_HASH, *(f"{program} {CLASSIFY}" for program in _PROGRAMS.values())}
 
 
 def _load_modules() -> None:
@@ -71,6 +81,7 @@ def _sets(config: GatewayConfig, netlink: Netlink) -> list[Feature]:
         Feature(
             name="ipset bitmap:ip,mac", present=has["bitmap:ip,mac"], required=not has["hash:ip,mac"], detail=bitmap
         ),
+        Feature(name=NET_HASH, present=garden.try_create(netlink, scratch) is None, required=False, detail=_NO_GARDEN),
     ]
 
 
@@ -112,7 +123,7 @@ def _iptables(config: GatewayConfig) -> list[Feature]:
     found = [Feature(name=IPV6, present=ipv6, required=False, detail="without it the LAN has IPv4 only")]
     families: tuple[Family, ...] = (4, 6) if ipv6 else (4,)
     for family in families:
-        program = "iptables" if family == 4 else "ip6tables"
+        program = _PROGRAMS[family]
         for table in TABLES:
             optional = (family, table) == (6, "nat")
             detail = "the rules need it"
@@ -125,5 +136,7 @@ def _iptables(config: GatewayConfig) -> list[Feature]:
         for kind, extension in needed_extensions(ruleset(config, family, True, nat)):
             has = xtables.has_extension(family, kind, extension)
             name = f"{program} {kind} {extension}"
-            found.append(Feature(name=name, present=has, required=True, detail="the rules need it"))
+            needed = not name.endswith(CLASSIFY)
+            detail = "the rules need it" if needed else _NO_GARDEN
+            found.append(Feature(name=name, present=has, required=needed, detail=detail))
     return found

@@ -3,12 +3,16 @@
 It must not know how a rule gets into the kernel (netctl.kernel.rules) nor who is admitted: that is in the sets.
 
 Own chains only, jumped to from position 1 of the built-in ones:
-    filter  FORWARD      who may pass: members of both directions' sets; everybody else is refused, established or not
+    filter  FORWARD      who may pass: members of both directions' sets, and everybody to the walled garden and its
+                         answers back; all else is refused, established or not, and the blocked address to members too
     filter  INPUT        what a device may ask of the gateway; what nobody else may
-    nat     PREROUTING   port 80 of those who are not members, and of the gateway's own addresses -> the portal
+    nat     PREROUTING   port 80 of those who are not members, but not the garden's, of the gateway's own addresses
+                         and of the blocked address -> the portal
     nat     POSTROUTING  masquerade of the LAN's private addresses
     mangle  PREROUTING   drop what comes from the LAN under an address that is not of the LAN, and unasked from outside
     mangle  FORWARD      count in the sets, take the HTB class from them, clamp the MSS
+What the garden and the blocked address need costs a member's packet nothing: the one is asked where membership has
+failed, the other is a comparison that each rule makes anyway.
 Port 443 is never redirected except on the gateway's own addresses. Refusal is a TCP reset or an ICMP answer, never
 silence (0.2 s instead of 20 s until a phone notices), but for strangers on the uplink and a DNS flood.
 """
@@ -21,7 +25,10 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from netctl.api.types import GatewayConfig
-from netctl.kernel.sets import DN4, DN6, UP4, UP6
+from netctl.kernel.garden import GARDEN4, GARDEN6
+from netctl.kernel.sets import DN4, DN6, ROOT_MAJOR, UP4, UP6
+from netctl.kernel.shaping import GARDEN_MINOR
+from netctl.ops import Direction
 
 Family = Literal[4, 6]
 Value = str | tuple[str, ...]
@@ -34,6 +41,7 @@ BUILT_IN: Final = ("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING")
 NEW_CONNECTIONS_PER_S: Final = 100  # of one device to the portal; a page needs one
 _UP, _DOWN, _INPUT, _LAN = PREFIX + "UP", PREFIX + "DOWN", PREFIX + "INPUT", PREFIX + "LAN"
 _DNS, _PORTAL, _UNASKED = PREFIX + "DNS", PREFIX + "PORTAL", PREFIX + "UNASKED"
+_GARDEN_UP, _GARDEN_DOWN = PREFIX + "GARDEN_UP", PREFIX + "GARDEN_DOWN"
 _PREROUTING, _POSTROUTING = PREFIX + "PREROUTING", PREFIX + "POSTROUTING"
 
 
@@ -45,7 +53,7 @@ class Match(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True, kw_only=True):
-    """One rule. ``in_interface`` may begin with ``!``. Its text is the line that ``iptables -S`` prints for it."""
+    """One rule; its text is the line that ``iptables -S`` prints. In-interface and destination may begin with ``!``."""
 
     table: str
     chain: str
@@ -63,7 +71,8 @@ class Rule(Struct, frozen=True, kw_only=True):
         if self.source:
             words += ["-s", self.source]
         if self.destination:
-            words += ["-d", self.destination]
+            words += ["!"] if self.destination.startswith("!") else []
+            words += ["-d", self.destination.removeprefix("!")]
         if self.in_interface:
             words += ["!"] if self.in_interface.startswith("!") else []
             words += ["-i", self.in_interface.removeprefix("!")]
@@ -87,14 +96,21 @@ def _words(options: Options) -> list[str]:
     return words
 
 
-def ruleset(config: GatewayConfig, family: Family, keyed_by_mac: bool, nat: bool = True) -> tuple[Rule, ...]:
-    """All rules of one family in order. ``keyed_by_mac``: its up set holds (address, MAC); ``nat``: a nat table."""
+def ruleset(
+    config: GatewayConfig, family: Family, keyed_by_mac: bool, nat: bool = True, garden: bool = True
+) -> tuple[Rule, ...]:
+    """All rules of one family in order.
+
+    ``keyed_by_mac``: its up set holds (address, MAC); ``nat``: there is a nat table; ``garden``: there are its sets.
+    """
     up, down = (UP4, DN4) if family == 4 else (UP6, DN6)
     sender = _set(up, "src,src" if keyed_by_mac else "src")
     rules = [
         *_filter_forward(config, family, sender, _set(down, "dst")),
+        *(_garden(config, family, _set(down, "src")) if garden else ()),
+        *_refuse_the_rest(family),
         *_filter_input(config, family, sender),
-        *(_nat(config, family, sender) if nat else ()),
+        *(_nat(config, family, sender, garden) if nat else ()),
         *_forged(config, family, sender),
         *_mangle(config, family, sender, _set(down, "dst")),
     ]
@@ -130,7 +146,16 @@ def _port(protocol: str, number: int) -> Match:
 
 
 def _portal_ports(config: GatewayConfig) -> list[int]:
-    return sorted({config.portal_port, config.portal_tls_port or config.portal_port})
+    ports = (config.portal_port, config.portal_tls_port, config.staff_port)
+    return sorted({port for port in ports if port is not None})
+
+
+def _blocked(config: GatewayConfig, family: Family) -> str | None:
+    return f"{config.block_address}/32" if config.block_address and family == 4 else None
+
+
+def _in_garden(family: Family, key: str) -> Match:
+    return _member(_set(GARDEN4 if family == 4 else GARDEN6, key))
 
 
 def _per_source(name: str, per_s: int, burst: int) -> Match:
@@ -168,15 +193,50 @@ def _reject(chain: str, family: Family) -> list[Rule]:
 def _filter_forward(
     config: GatewayConfig, family: Family, sender: tuple[str, str], receiver: tuple[str, str]
 ) -> list[Rule]:
-    lan, uplink = config.lan_interface, config.uplink_interface
+    lan, uplink, blocked = config.lan_interface, config.uplink_interface, _blocked(config, family)
     return [
         Rule(table="filter", chain="FORWARD", in_interface=lan, target=_UP),
         Rule(table="filter", chain="FORWARD", out_interface=lan, target=_DOWN),
-        Rule(table="filter", chain=_UP, out_interface=uplink, matches=(_member(sender),), target="ACCEPT"),
-        *_reject(_UP, family),
+        Rule(
+            table="filter",
+            chain=_UP,
+            destination=blocked and f"!{blocked}",
+            out_interface=uplink,
+            matches=(_member(sender),),
+            target="ACCEPT",
+        ),
         Rule(table="filter", chain=_DOWN, in_interface=uplink, matches=(_member(receiver),), target="ACCEPT"),
-        *_reject(_DOWN, family),
     ]
+
+
+def _garden(config: GatewayConfig, family: Family, members_address: tuple[str, str]) -> list[Rule]:
+    """Who is no member reaches what is in the garden's set and is answered from there, through the garden's class.
+
+    Not from a member's address: the answers would go to that member and be counted there.
+    """
+    uplink, blocked = config.uplink_interface, _blocked(config, family)
+
+    def rule(chain: str, target: str, *matches: Match, options: Options = (), **more: str | None) -> Rule:
+        return Rule(table="filter", chain=chain, target=target, matches=matches, options=options, **more)
+
+    def through(root: int) -> Options:
+        return (("set-class", f"{root:04x}:{GARDEN_MINOR:04x}"),)
+
+    up, down = ROOT_MAJOR[Direction.UP], ROOT_MAJOR[Direction.DOWN]
+    to, answer = _in_garden(family, "dst"), (_in_garden(family, "src"), _established())
+    return [
+        rule(_UP, _GARDEN_UP, to, out_interface=uplink, destination=blocked and f"!{blocked}"),
+        rule(_DOWN, _GARDEN_DOWN, *answer, in_interface=uplink),
+        rule(_GARDEN_UP, "RETURN", _member(members_address)),
+        rule(_GARDEN_UP, "CLASSIFY", options=through(up)),
+        rule(_GARDEN_UP, "ACCEPT"),
+        rule(_GARDEN_DOWN, "CLASSIFY", options=through(down)),
+        rule(_GARDEN_DOWN, "ACCEPT"),
+    ]
+
+
+def _refuse_the_rest(family: Family) -> list[Rule]:
+    return [*_reject(_UP, family), *_reject(_DOWN, family)]
 
 
 def _filter_input(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list[Rule]:
@@ -233,14 +293,16 @@ def _filter_input(config: GatewayConfig, family: Family, sender: tuple[str, str]
     ]
 
 
-def _nat(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list[Rule]:
+def _nat(config: GatewayConfig, family: Family, sender: tuple[str, str], garden: bool) -> list[Rule]:
+    blocked = _blocked(config, family)
     own = Match("addrtype", (("dst-type", "LOCAL"),))
     private = _private(config, family)  # a delegated prefix is public and passes as it is
 
-    def redirect(port: int, to: int, *matches: Match) -> Rule:
+    def redirect(port: int, to: int, *matches: Match, destination: str | None = None) -> Rule:
         return Rule(
             table="nat",
             chain=_PREROUTING,
+            destination=destination,
             protocol="tcp",
             matches=(_port("tcp", port), *matches),
             target="REDIRECT",
@@ -249,10 +311,14 @@ def _nat(config: GatewayConfig, family: Family, sender: tuple[str, str]) -> list
 
     rules = [
         Rule(table="nat", chain="PREROUTING", in_interface=config.lan_interface, protocol="tcp", target=_PREROUTING),
+        *([redirect(80, config.portal_port, destination=blocked)] if blocked else ()),
         redirect(80, config.portal_port, own),
     ]
     if config.portal_tls_port is not None:
         rules.append(redirect(443, config.portal_tls_port, own))
+    if garden:
+        stay = (_port("tcp", 80), _in_garden(family, "dst"))
+        rules.append(Rule(table="nat", chain=_PREROUTING, protocol="tcp", matches=stay, target="RETURN"))
     rules.append(redirect(80, config.portal_port, _member(sender, absent=True)))
     if private is not None:
         rules += [

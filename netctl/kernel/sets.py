@@ -49,11 +49,11 @@ MAX_MEMBERS6: Final = 131_072  # 8192 grants with 16 addresses each
 ROOT_MAJOR: Final = {Direction.DOWN: 1, Direction.UP: 2}
 
 _NFNL_SUBSYS_IPSET: Final = 6 << 8
-_CREATE, _DESTROY, _LIST, _ADD, _DEL = 2, 3, 7, 9, 10
+CREATE, DESTROY, LIST, ADD, DEL = 2, 3, 7, 9, 10
 _PROTOCOL: Final = 6  # spoken by every kernel since 3.x
-_PROTOCOL_ATTR, _SETNAME, _TYPENAME, _REVISION, _FAMILY, _FLAGS, _DATA, _ADT, _LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
-_IP, _IP_TO, _TIMEOUT, _CADT_FLAGS, _ETHER, _BYTES, _PACKETS, _SKBMARK, _SKBPRIO = 1, 2, 6, 8, 17, 24, 25, 27, 28
-_HASHSIZE, _MAXELEM = 18, 19
+_PROTOCOL_ATTR, _SETNAME, TYPENAME, REVISION, FAMILY, _FLAGS, DATA, ADT, LINENO = 1, 2, 3, 4, 5, 6, 7, 8, 9
+IP, _IP_TO, TIMEOUT, _CADT_FLAGS, _ETHER, _BYTES, _PACKETS, _SKBMARK, _SKBPRIO = 1, 2, 6, 8, 17, 24, 25, 27, 28
+HASHSIZE, MAXELEM = 18, 19
 _LIST_HEADER: Final = 1 << 2
 _EXTENSIONS: Final = 1 << 3 | 1 << 6  # IPSET_FLAG_WITH_COUNTERS, IPSET_FLAG_WITH_SKBINFO
 _ERR_EXIST: Final = 4103  # added and was there, or deleted and was not
@@ -111,7 +111,7 @@ def specs(lan: ipaddress.IPv4Network, ip_mac_hash: bool) -> tuple[SetSpec, SetSp
 # --- whole sets -----------------------------------------------------------------------------------------------------
 
 
-def _message(
+def message(
     command: int, name: str | None, *attributes_: bytes, flags: int = 0, family: int = socket.AF_INET
 ) -> Message:
     body = bytes((family, 0, 0, 0)) + attr(_PROTOCOL_ATTR, bytes((_PROTOCOL,)))
@@ -120,36 +120,36 @@ def _message(
     return Message(_NFNL_SUBSYS_IPSET | command, flags, body + b"".join(attributes_))
 
 
-def _address(kind: int, ip: str) -> bytes:
+def address(kind: int, ip: str) -> bytes:
     if ":" in ip:
         return nest(kind, attr(2 | NET_BYTEORDER, socket.inet_pton(socket.AF_INET6, ip)))
     return nest(kind, attr(1 | NET_BYTEORDER, socket.inet_aton(ip)))
 
 
-def _u32(kind: int, value: int) -> bytes:
+def u32(kind: int, value: int) -> bytes:
     return attr(kind | NET_BYTEORDER, _U32.pack(value))
 
 
 def create_message(spec: SetSpec, name: str | None = None) -> Message:
     """Create ``spec`` (under another name if given); refused with EEXIST where a set of that name stands."""
-    data = [_u32(_TIMEOUT, 0), _u32(_CADT_FLAGS, _EXTENSIONS)]
+    data = [u32(TIMEOUT, 0), u32(_CADT_FLAGS, _EXTENSIONS)]
     if spec.network is not None:
-        data += [_address(_IP, str(spec.network[0])), _address(_IP_TO, str(spec.network[-1]))]
+        data += [address(IP, str(spec.network[0])), address(_IP_TO, str(spec.network[-1]))]
     else:
-        data += [_u32(_HASHSIZE, 1024), _u32(_MAXELEM, spec.maxelem)]
-    return _message(
-        _CREATE,
+        data += [u32(HASHSIZE, 1024), u32(MAXELEM, spec.maxelem)]
+    return message(
+        CREATE,
         name or spec.name,
-        attr(_TYPENAME, spec.kind.encode() + b"\0"),
-        attr(_REVISION, bytes((spec.revision,))),
-        attr(_FAMILY, bytes((spec.family,))),
-        nest(_DATA, *data),
+        attr(TYPENAME, spec.kind.encode() + b"\0"),
+        attr(REVISION, bytes((spec.revision,))),
+        attr(FAMILY, bytes((spec.family,))),
+        nest(DATA, *data),
         flags=NLM_F_CREATE | NLM_F_EXCL,
     )
 
 
 def destroy_message(name: str) -> Message:
-    return _message(_DESTROY, name)
+    return message(DESTROY, name)
 
 
 def try_create(netlink: Netlink, kind: str, scratch: str) -> Refusal | None:
@@ -160,31 +160,37 @@ def try_create(netlink: Netlink, kind: str, scratch: str) -> Refusal | None:
     return next((r for r in refusals if r.index == 0), None)
 
 
-def as_specified(netlink: Netlink, spec: SetSpec) -> bool | None:
-    """Is the set of that name made as its spec says? None where there is none. Raises OSError."""
+def header(netlink: Netlink, name: str) -> dict[int, bytes] | None:
+    """What the set of that name is made of, by attribute; None where there is none. Raises OSError."""
     try:
-        answers = netlink.dump(_message(_LIST, spec.name, _u32(_FLAGS, _LIST_HEADER)))
+        answers = netlink.dump(message(LIST, name, u32(_FLAGS, _LIST_HEADER)))
     except OSError as exc:
         if exc.errno == errno.ENOENT:
             return None
         raise
     heads = (attributes(data, start + 4, end) for data, start, end in answers)
-    return any(_matches(spec, head) for head in heads if _DATA in head)
+    return next((head for head in heads if DATA in head), None)
+
+
+def as_specified(netlink: Netlink, spec: SetSpec) -> bool | None:
+    """Is the set of that name made as its spec says? None where there is none. Raises OSError."""
+    head = header(netlink, spec.name)
+    return None if head is None else _matches(spec, head)
 
 
 def _matches(spec: SetSpec, head: dict[int, bytes]) -> bool:
-    inner = attributes(head[_DATA], 0, len(head[_DATA]))
+    inner = attributes(head[DATA], 0, len(head[DATA]))
     flags = _U32.unpack(inner.get(_CADT_FLAGS, bytes(4)))[0]
     if (
-        head[_TYPENAME].rstrip(b"\0").decode() != spec.kind
-        or (head[_FAMILY][0], head[_REVISION][0]) != (spec.family, spec.revision)
+        head[TYPENAME].rstrip(b"\0").decode() != spec.kind
+        or (head[FAMILY][0], head[REVISION][0]) != (spec.family, spec.revision)
         or flags & _EXTENSIONS != _EXTENSIONS
-        or _TIMEOUT not in inner
+        or TIMEOUT not in inner
     ):
         return False
     if spec.network is None:
-        return bool(_U32.unpack(inner[_MAXELEM])[0] == spec.maxelem)
-    return (_ip(inner[_IP]), _ip(inner[_IP_TO])) == (str(spec.network[0]), str(spec.network[-1]))
+        return bool(_U32.unpack(inner[MAXELEM])[0] == spec.maxelem)
+    return (read_address(inner[IP]), read_address(inner[_IP_TO])) == (str(spec.network[0]), str(spec.network[-1]))
 
 
 # --- members --------------------------------------------------------------------------------------------------------
@@ -192,7 +198,7 @@ def _matches(spec: SetSpec, head: dict[int, bytes]) -> bool:
 
 def _entry(spec: SetSpec, ip: str, mac: str, tail: bytes, line: int) -> bytes:
     ether = attr(_ETHER, bytes.fromhex(mac.replace(":", ""))) if spec.keyed_by_mac else b""
-    return nest(_DATA, _address(_IP, ip), ether, tail, _u32(_LINENO, line))
+    return nest(DATA, address(IP, ip), ether, tail, u32(LINENO, line))
 
 
 def _skbinfo(direction: Direction, op: SetMember) -> bytes:
@@ -219,16 +225,16 @@ def upsert(all_specs: Sequence[SetSpec], ops: Sequence[SetMember]) -> list[Messa
         for line, op in enumerate(ops):
             if (":" in op.ip) != (spec.family == socket.AF_INET6):
                 continue
-            timeout = _u32(_TIMEOUT, 0 if op.timeout_s is None else max(1, min(op.timeout_s, MAX_TIMEOUT_S)))
+            timeout = u32(TIMEOUT, 0 if op.timeout_s is None else max(1, min(op.timeout_s, MAX_TIMEOUT_S)))
             tail = timeout + _skbinfo(spec.direction, op)
             start = tail + _counters(spec.direction, op.counters or (0, 0, 0, 0))
             if op.counters is None:
                 new = _entry(spec, op.ip, op.mac, start, line)
-                messages.append(_message(_ADD, spec.name, new, _u32(_LINENO, 0), flags=NLM_F_EXCL, family=spec.family))
+                messages.append(message(ADD, spec.name, new, u32(LINENO, 0), flags=NLM_F_EXCL, family=spec.family))
                 entries.append(_entry(spec, op.ip, op.mac, tail, line))
             else:
                 entries.append(_entry(spec, op.ip, op.mac, start, line))
-        messages += _batches(_ADD, spec, entries)
+        messages += _batches(ADD, spec, entries)
     return messages
 
 
@@ -239,17 +245,17 @@ def delete(all_specs: Sequence[SetSpec], ops: Sequence[DelMember]) -> list[Messa
         for op in ops:
             if (":" in op.ip) == (spec.family == socket.AF_INET6):
                 entry = _entry(spec, op.ip, op.mac, b"", 0)
-                messages.append(_message(_DEL, spec.name, entry, _u32(_LINENO, 0), family=spec.family))
+                messages.append(message(DEL, spec.name, entry, u32(LINENO, 0), family=spec.family))
     return messages
 
 
 def _batches(command: int, spec: SetSpec, entries: Sequence[bytes]) -> list[Message]:
     return [
-        _message(
+        message(
             command,
             spec.name,
-            _u32(_LINENO, 0),
-            nest(_ADT, *entries[i : i + _ADT_MEMBERS]),
+            u32(LINENO, 0),
+            nest(ADT, *entries[i : i + _ADT_MEMBERS]),
             family=spec.family,
         )
         for i in range(0, len(entries), _ADT_MEMBERS)
@@ -312,26 +318,26 @@ def _join(ip: str, up: _Half | None, down: _Half | None, single: bool) -> Member
 
 def _halves(netlink: Netlink, spec: SetSpec) -> Iterable[tuple[str, _Half]]:
     try:
-        answers = netlink.dump(_message(_LIST, spec.name))
+        answers = netlink.dump(message(LIST, spec.name))
     except OSError as exc:
         if exc.errno == errno.ENOENT:
             return
         raise refused(f"list the set {spec.name}", exc) from exc
     for data, start, end in answers:
         for kind, inner, inner_end in spans(data, start + 4, end):
-            if kind != _ADT:
+            if kind != ADT:
                 continue
             for _, entry, entry_end in spans(data, inner, inner_end):
                 found = attributes(data, entry, entry_end)
-                yield _ip(found[_IP]), _half(found)
+                yield read_address(found[IP]), _half(found)
 
 
 def _half(found: dict[int, bytes]) -> _Half:
     half = _Half()
     if _ETHER in found:
         half.mac = found[_ETHER].hex(":")
-    if _TIMEOUT in found:
-        half.timeout_s = _U32.unpack(found[_TIMEOUT])[0] or None
+    if TIMEOUT in found:
+        half.timeout_s = _U32.unpack(found[TIMEOUT])[0] or None
     if _BYTES in found:
         half.bytes = _U64.unpack(found[_BYTES])[0]
         half.packets = _U64.unpack(found[_PACKETS])[0]
@@ -342,5 +348,5 @@ def _half(found: dict[int, bytes]) -> _Half:
     return half
 
 
-def _ip(nested: bytes) -> str:
+def read_address(nested: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(nested) == 8 else socket.AF_INET6, nested[4:])

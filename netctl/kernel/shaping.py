@@ -8,6 +8,8 @@ narrow place. The kernel finds the class from skb->priority, which the sets map 
                        does not cross the link, and as fast as the LAN. Forwarded traffic cannot land here: FORWARD
                        refuses who is not a member, and a member's class exists before it.
     2:2                traffic of the gateway itself to the uplink: child of 2:1 with a tenth of the link guaranteed
+    1:3 / 2:3          the walled garden for who is no member: a tenth of the link and no more (what the users' 80 % and
+                       2:2 leave of it), 1 Mbit/s where the link is not known; served last
     1:N / 2:N, N>=0x10 one user; leaf qdisc N:
 
 Sources: include/uapi/linux/{rtnetlink,pkt_sched}.h, net/sched/sch_{htb,fifo,fq_codel}.c.
@@ -25,11 +27,16 @@ from netctl.ops import ClassRates, Direction
 
 ROOT_MINOR: Final = 0x1
 OWN_MINOR: Final = 0x2
+GARDEN_MINOR: Final = 0x3
+GARDEN_LEAF: Final = 0xE
 OWN_LEAF: Final = 0xF
 FIRST_USER_MINOR: Final = 0x10
 LAST_USER_MINOR: Final = 0xFFFE
 ROOT_HANDLE: Final = {Direction.DOWN: 0x1_0000, Direction.UP: 0x2_0000}
 UNSHAPED_KBIT: Final = 10_000_000  # faster than any card of a village gateway
+UNKNOWN_GARDEN_KBIT: Final = 1000
+
+LAST_PRIORITY: Final = 7
 
 LEAF_KINDS: Final = ("fq_codel", "bfifo")  # best first; cake would need 1 MiB a user (its tins), fq_codel 9 KiB
 FQ_CODEL_FLOWS: Final = 128
@@ -142,18 +149,25 @@ def class_messages(egress: Egress, minor: int, rates: ClassRates) -> list[Messag
 
 
 def fixed_messages(egress: Egress) -> list[Message]:
-    """Create or change x:1 and x:2."""
+    """Create or change x:1, x:2 and x:3."""
     return [message for wanted in _fixed(egress) for message in _messages(egress, wanted)]
 
 
-def _fixed(egress: Egress) -> tuple[_Class, _Class]:
-    """x:1 and x:2. The link's rate is the provider's figure: headers are not added to it."""
+def _fixed(egress: Egress) -> tuple[_Class, _Class, _Class]:
+    """x:1, x:2 and x:3. The link's rate is the provider's figure: headers are not added to it."""
+    parent = egress.root | ROOT_MINOR
     link = (egress.link_kbit or UNSHAPED_KBIT) * 125
-    top = _Class(ROOT_MINOR, egress.root, link, link, 0, None)
+    tenth = max(link // 10, 1000)
+    modest = UNKNOWN_GARDEN_KBIT * 125 if egress.link_kbit is None else tenth
+    free = UNSHAPED_KBIT * 125
+    own = _Class(OWN_MINOR, parent, tenth, link, 0, OWN_LEAF)
     if egress.direction is Direction.DOWN:
-        free = UNSHAPED_KBIT * 125
-        return top, _Class(OWN_MINOR, egress.root, free, free, 0, OWN_LEAF)
-    return top, _Class(OWN_MINOR, egress.root | ROOT_MINOR, max(link // 10, 1000), link, 0, OWN_LEAF)
+        own = _Class(OWN_MINOR, egress.root, free, free, 0, OWN_LEAF)
+    return (
+        _Class(ROOT_MINOR, egress.root, link, link, 0, None),
+        own,
+        _Class(GARDEN_MINOR, parent, modest, modest, LAST_PRIORITY, GARDEN_LEAF),
+    )
 
 
 def root_message(egress: Egress) -> Message:
@@ -227,7 +241,7 @@ def _fq_codel_options(bytes_s: int) -> list[bytes]:
 
 
 def observe(netlink: Netlink, egress: Egress) -> tuple[dict[int, ClassRates], bool]:
-    """The user classes by minor, and whether the root qdisc, x:1 and x:2 stand as they must.
+    """The user classes by minor, and whether the root qdisc, x:1, x:2 and x:3 stand as they must.
 
     A class whose queue is not ours is left out: setting it again mends it.
     """

@@ -35,6 +35,8 @@ def config(directory: Path, **changes: Any) -> GatewayConfig:
         "link_up_kbit": 20_000,
         "portal_port": 8080,
         "portal_tls_port": 8443,
+        "staff_port": 8444,
+        "block_address": "192.0.2.1",
         "socket_path": str(directory / "netctl.sock"),
         "state_path": str(directory / "netctl-state.json"),
     }

@@ -28,6 +28,7 @@ from tests.kernel.scene import (
     listen,
     need,
 )
+from tests.village import links
 from tests.village.netns import Namespace
 
 FAMILIES = pytest.mark.parametrize("family", [4, 6])
@@ -130,6 +131,118 @@ def test_gateways_own_addresses_lead_to_the_portal_for_everybody(servers: Scene,
         assert greeting(phone, gateway_address(family), 80).startswith("portal ")
         assert greeting(phone, gateway_address(family), 443).startswith("tls-portal ")
         servers.kernel.apply(admit(phone.mac, phone.ipv4, phone.ipv6))
+
+
+@FAMILIES
+@pytest.mark.parametrize("scene", [{"garden_networks": (f"{INTERNET4}/32", f"{INTERNET6}/128")}], indirect=True)
+def test_everybody_reaches_the_garden_and_from_there_nothing_else(servers: Scene, family: int) -> None:
+    phone, other = servers.phone(5), servers.phone(6)
+    there, elsewhere = internet(family), ("198.18.0.9", "2001:db8:18::9")[family == 6]
+    links.add_address(servers.internet, "eth0", f"{elsewhere}/{(24, 64)[family == 6]}", nodad=True)
+    seen = UPLINK4 if family == 4 else UPLINK6
+    for port in (80, 443):
+        assert greeting(phone, there, port) == f"internet {seen}"  # not the portal, and masqueraded
+    with listen(servers.internet, elsewhere, 443):
+        assert refused_at_once(phone, elsewhere, 443)
+    for device, root in (("lan0", 1), ("wan0", 2)):
+        assert servers.passed(device, f"{root}:3") > 500
+    assert servers.kernel.members() == {}
+    servers.kernel.apply(admit(phone.mac, phone.ipv4, phone.ipv6))
+    before = servers.passed("lan0", "1:3")
+    assert greeting(phone, there, 443).startswith("internet ")
+    assert servers.passed("lan0", "1:3") == before  # a member's own class, and counted
+    assert servers.kernel.members()[phone.ipv4 if family == 4 else phone.ipv6].down_bytes > 0
+    assert greeting(other, there, 443).startswith("internet ")
+
+
+@FAMILIES
+@pytest.mark.parametrize("scene", [{"garden_networks": (f"{INTERNET4}/32", f"{INTERNET6}/128")}], indirect=True)
+def test_the_garden_answers_and_does_not_ask(gateway: Scene, family: int) -> None:
+    phone = gateway.phone(5)
+    address = phone.ipv4 if family == 4 else phone.ipv6
+    for route in (("10.77.0.0/20", "via", UPLINK4), (LAN6, "via", UPLINK6)):
+        gateway.internet.run(["ip", "route", "add", *route])
+    with (
+        listen(phone.namespace, address, 7000, socket.SOCK_DGRAM) as service,
+        gateway.internet.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock,
+    ):
+        sock.bind((internet(family), 7001))
+        sock.sendto(b"unasked", (address, 7000))
+        service.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            service.recv(1)
+        service.sendto(b"question", (internet(family), 7001))
+        sock.settimeout(2)
+        _, seen = sock.recvfrom(100)
+        sock.sendto(b"answer", seen)
+        assert service.recv(100) == b"answer"
+
+
+@pytest.mark.parametrize("scene", [{"garden_networks": (INTERNET4,)}], indirect=True)
+def test_a_stranger_with_a_members_address_costs_the_member_nothing_in_the_garden(servers: Scene) -> None:
+    phone = servers.phone(5)
+    servers.kernel.apply(admit(phone.mac, phone.ipv4))
+    thief = servers.phone(6, ipv4=phone.ipv4)
+    with listen(servers.internet, INTERNET4, 7000, socket.SOCK_DGRAM) as far:
+        far.settimeout(0.3)
+        with thief.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"in the other's name", (INTERNET4, 7000))
+            with pytest.raises(TimeoutError):
+                far.recv(1)
+    member = servers.kernel.members()[phone.ipv4]
+    assert (member.up_bytes, member.down_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("scene", [{"garden_networks": (INTERNET4,), "link_down_kbit": 8000}], indirect=True)
+def test_the_garden_gets_a_tenth_of_the_link(gateway: Scene) -> None:
+    far, near = _conversation(gateway, gateway.phone(5))
+    with far, near:
+        assert 600 < _goodput_kbit(far, near) < 880
+
+
+@pytest.mark.parametrize("scene", [{"garden_networks": ("192.0.2.0/24",)}, {}], indirect=True, ids=["garden", "none"])
+@pytest.mark.parametrize("admitted", [False, True])
+def test_the_blocked_address_is_the_portal_on_80_and_refused_at_once_on_all_else(
+    servers: Scene, admitted: bool
+) -> None:
+    assert servers.config.block_address is not None
+    phone, blocked = servers.phone(5), servers.config.block_address
+    servers.out("ip", "route", "add", "default", "via", INTERNET4)
+    links.add_address(servers.internet, "eth0", f"{blocked}/32")  # so that a leak would be seen
+    if admitted:
+        servers.kernel.apply(admit(phone.mac, phone.ipv4))
+    assert greeting(phone, blocked, 80).startswith("portal ")
+    with listen(servers.internet, blocked, 443), listen(servers.internet, blocked, 853):
+        for port in (443, 853, 8080, 8444):
+            begun = time.monotonic()
+            with pytest.raises(ConnectionRefusedError):  # a reset, not an ICMP answer
+                phone.connect(blocked, port).close()
+            assert time.monotonic() - begun < AT_ONCE_S
+    with phone.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(2)
+        sock.connect((blocked, 443))
+        sock.send(b"QUIC")
+        with pytest.raises(OSError) as caught:
+            sock.recv(10)
+    assert caught.value.errno in (errno.EHOSTUNREACH, errno.EACCES)
+
+
+@FAMILIES
+def test_staff_pages_are_reached_from_the_lan_before_any_login_and_not_from_the_uplink(
+    gateway: Scene, family: int
+) -> None:
+    port, limit = gateway.config.staff_port, gateway.config.connections_per_device
+    assert port is not None
+    phone = gateway.phone(5)
+    with listen(gateway.gateway, "::", port):
+        held = [phone.connect(gateway_address(family), port) for _ in range(limit)]
+        assert refused_at_once(phone, gateway_address(family), port)
+        for sock in held:
+            sock.close()
+        sock = gateway.internet.socket(socket.AF_INET if family == 4 else socket.AF_INET6)
+        sock.settimeout(2)
+        with sock, pytest.raises(ConnectionRefusedError):
+            sock.connect((UPLINK4 if family == 4 else UPLINK6, port))
 
 
 def test_another_mac_with_an_admitted_address_is_refused(servers: Scene) -> None:

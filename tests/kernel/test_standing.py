@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
-from netctl.kernel import links, probe
+from netctl.kernel import links, probe, wire
 from netctl.kernel.linux import LinuxKernel
 from netctl.kernel.ruleset import BUILT_IN, TABLES
 from netctl.ops import Direction, SetMember
@@ -90,10 +90,13 @@ def test_the_kernel_holds_the_golden_rules(gateway: Scene, family: int) -> None:
 
 def test_the_kernel_holds_the_sets(gateway: Scene) -> None:
     saved = gateway.out("ipset", "save").splitlines()
-    assert {line.split()[1] for line in saved} == {"gerbang_up4", "gerbang_dn4", "gerbang_up6", "gerbang_dn6"}
-    for line in saved:
-        assert " timeout 0 counters skbinfo" in line, line
     held = dict(line.split(" ", 2)[1:] for line in saved)
+    gardens = {name: held.pop(name) for name in ("gerbang_garden4", "gerbang_garden6")}
+    for name, family in (("gerbang_garden4", "inet"), ("gerbang_garden6", "inet6")):
+        assert gardens[name].startswith(f"hash:net family {family} hashsize 1024 maxelem 65536 timeout 7200")
+    assert set(held) == {"gerbang_up4", "gerbang_dn4", "gerbang_up6", "gerbang_dn6"}
+    for line in held.values():
+        assert " timeout 0 counters skbinfo" in line, line
     assert re.match(r"hash:ip family inet hashsize 1024 maxelem 65536 ", held["gerbang_dn4"])
     assert re.match(r"hash:ip family inet6 hashsize 1024 maxelem 131072 ", held["gerbang_dn6"])
     if held["gerbang_up4"].startswith("bitmap"):
@@ -107,13 +110,15 @@ def test_the_kernel_holds_the_classes(gateway: Scene) -> None:
     gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0xAB, kbit=5000))
     lan = gateway.out("tc", "class", "show", "dev", "lan0").splitlines()
     wan = gateway.out("tc", "class", "show", "dev", "wan0").splitlines()
-    assert {line.split()[2] for line in lan if " htb " in line} == {"1:1", "1:2", "1:ab"}
-    assert {line.split()[2] for line in wan if " htb " in line} == {"2:1", "2:2", "2:ab"}
+    assert {line.split()[2] for line in lan if " htb " in line} == {"1:1", "1:2", "1:3", "1:ab"}
+    assert {line.split()[2] for line in wan if " htb " in line} == {"2:1", "2:2", "2:3", "2:ab"}
     user = next(line for line in lan if " 1:ab " in line)
     # 64 and 5000 kbit/s of payload, 1514 bytes of frame for 1448
     assert "parent 1:1 leaf ab:" in user and "rate 66920bit ceil 5227Kbit" in user, user
     assert any(line.startswith("class htb 1:1 root rate 50Mbit ceil 50Mbit") for line in lan), lan
     assert any(line.startswith("class htb 2:1 root rate 20Mbit ceil 20Mbit") for line in wan), wan
+    assert any("htb 1:3 parent 1:1 leaf e: prio 7 rate 5Mbit ceil 5Mbit" in line for line in lan), lan
+    assert any("htb 2:3 parent 2:1 leaf e: prio 7 rate 2Mbit ceil 2Mbit" in line for line in wan), wan
     assert "default 0x2" in gateway.out("tc", "qdisc", "show", "dev", "lan0", "root")
 
 
@@ -179,6 +184,7 @@ def test_addresses_that_were_there_before_stay_after_teardown(scene: Scene) -> N
     assert "10.77.0.1/20" in scene.out("ip", "-o", "-4", "address", "show", "lan0")
 
 
+@pytest.mark.parametrize("scene", [{"garden_networks": ("203.0.113.0/24",)}], indirect=True)
 @pytest.mark.parametrize(
     "damage",
     [
@@ -190,6 +196,9 @@ def test_addresses_that_were_there_before_stay_after_teardown(scene: Scene) -> N
         ("ip6tables-legacy", "-t", "mangle", "-D", "GERBANG_DOWN", "1"),
         ("tc", "qdisc", "del", "dev", "lan0", "root"),
         ("tc", "class", "change", "dev", "wan0", "classid", "2:1", "htb", "rate", "1mbit"),
+        ("tc", "class", "del", "dev", "lan0", "classid", "1:3"),
+        ("ipset", "flush", "gerbang_garden4"),
+        ("ipset", "add", "gerbang_garden6", "2001:db8:99::/48", "timeout", "0"),
         ("ip", "address", "del", "10.77.0.1/20", "dev", "lan0"),
         ("sysctl", "-qw", "net.ipv4.ip_forward=0"),
     ],
@@ -213,6 +222,51 @@ def test_damage_is_seen_and_mended_and_members_stay(gateway: Scene, damage: tupl
     if damage[1] == "-I":  # somebody else's rule stays, but behind ours
         forward = [line for line in rules(gateway, 4) if line.startswith("filter -A FORWARD")]
         assert forward[-1].endswith(theirs) and "GERBANG_UP" in forward[0]
+
+
+@pytest.mark.parametrize("scene", [{"garden_networks": ("203.0.113.7", "2001:db8:7::/48")}], indirect=True)
+def test_the_garden_keeps_what_names_brought_and_follows_the_configuration(gateway: Scene) -> None:
+    def held(name: str) -> dict[str, int]:
+        entries = re.findall(r"^(\S+) timeout (\d+)", gateway.out("ipset", "list", name), re.MULTILINE)
+        return {network: int(left) for network, left in entries}
+
+    assert (held("gerbang_garden4"), held("gerbang_garden6")) == ({"203.0.113.7": 0}, {"2001:db8:7::/48": 0})
+    for entry in ("198.51.100.9", "203.0.113.7"):  # as dnsmasq adds: without a word about time
+        gateway.out("ipset", "-exist", "add", "gerbang_garden4", entry)
+    assert gateway.kernel.observe().intact  # a name's address that is configured, too, has got a timeout
+    assert {7000 < left <= 7200 for left in held("gerbang_garden4").values()} == {True}
+    assert "garden 198.51.100.9/32" in gateway.kernel.dump()
+    moved = msgspec.structs.replace(gateway.config, garden_networks=("192.0.2.128/25",))
+    other = Inside(gateway.gateway, gateway.gateway.call(lambda: LinuxKernel(moved)))
+    assert not other.observe().intact
+    other.setup()
+    assert other.observe().intact
+    other.close()
+    assert set(held("gerbang_garden4")) == {"192.0.2.128/25", "198.51.100.9", "203.0.113.7"}
+    assert held("gerbang_garden6") == {}
+    gateway.kernel.teardown()
+    assert gateway.out("ipset", "list", "-n") == ""
+
+
+@pytest.mark.parametrize("lacking", ["hash:net", "CLASSIFY"])
+def test_a_kernel_without_a_part_of_the_garden_has_none_and_all_else(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    if lacking == "hash:net":
+        monkeypatch.setattr(probe.garden, "try_create", lambda *_: wire.Refusal(0, 4097, ""))
+    else:
+        real = probe.xtables.has_extension
+        monkeypatch.setattr(
+            probe.xtables, "has_extension", lambda f, kind, name: name != lacking and real(f, kind, name)
+        )
+    scene.kernel.setup()
+    assert scene.kernel.observe().intact
+    missing = [f for f in scene.kernel.probe() if lacking in f.name]
+    assert missing and not any(f.present or f.required for f in missing)
+    assert all("no walled garden" in f.detail for f in missing)
+    assert not any("garden" in line.lower() for line in (*rules(scene, 4), *rules(scene, 6)))
+    assert "garden" not in scene.out("ipset", "list", "-n")
+    scene.kernel.teardown()
 
 
 def test_other_programs_rules_do_not_look_like_damage(gateway: Scene) -> None:

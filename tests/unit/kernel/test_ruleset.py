@@ -26,6 +26,8 @@ BASE: dict[str, Any] = {
     "link_up_kbit": None,
     "portal_port": 8080,
     "portal_tls_port": 8443,
+    "staff_port": 8444,
+    "block_address": "192.0.2.1",
     "socket_path": "/run/gerbang/netctl.sock",
     "state_path": "/run/gerbang/netctl-state.json",
 }
@@ -48,7 +50,7 @@ def test_golden(family: Family) -> None:
 def test_without_tls_port_443_is_never_redirected(family: Family) -> None:
     changed = lines(family, portal_tls_port=None)
     assert not any("443" in line for line in changed)
-    assert any("--dports 8080 " in line for line in changed)
+    assert any("--dports 8080,8444 " in line for line in changed)
 
 
 def test_without_ula_ipv6_is_not_masqueraded_but_refused_all_the_same() -> None:
@@ -69,6 +71,17 @@ def test_a_set_of_addresses_alone_is_asked_for_the_address_alone() -> None:
     assert "gerbang_up6 src " in text and "src,src" not in text
 
 
+def test_without_a_blocked_address_and_a_garden_their_rules_are_gone() -> None:
+    text = "\n".join(lines(4, block_address=None))
+    assert "192.0.2.1" not in text and "GARDEN" in text
+    assert not any("garden" in str(rule).lower() for rule in ruleset(config(), 4, True, garden=False))
+
+
+def test_only_the_garden_needs_a_target_that_leads_into_a_class() -> None:
+    needed = set(extensions(ruleset(config(), 4, True))) - set(extensions(ruleset(config(), 4, True, garden=False)))
+    assert needed == {("target", "CLASSIFY")}
+
+
 def test_limits_are_the_configured_ones() -> None:
     text = "\n".join(lines(4, dns_per_device_per_s=50, connections_per_device=9))
     assert "--hashlimit-upto 50/sec --hashlimit-burst 150 " in text
@@ -85,20 +98,35 @@ NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,14}\Z")
     uplink=NAMES,
     port=st.integers(1, 65535),
     tls=st.none() | st.integers(1, 65535),
-    mac=st.booleans(),
-    nat=st.booleans(),
+    staff=st.none() | st.integers(1, 65535),
+    blocked=st.none() | st.just("192.0.2.1"),
+    has=st.tuples(st.booleans(), st.booleans(), st.booleans()),
 )
-def test_whatever_the_configuration_nobody_passes_who_is_no_member(
-    family: Family, lan: str, uplink: str, port: int, tls: int | None, mac: bool, nat: bool
+def test_whatever_the_configuration_nobody_passes_who_is_no_member_but_to_the_garden(
+    family: Family,
+    lan: str,
+    uplink: str,
+    port: int,
+    tls: int | None,
+    staff: int | None,
+    blocked: str | None,
+    has: tuple[bool, bool, bool],
 ) -> None:
-    made = ruleset(
-        config(lan_interface=lan, uplink_interface=uplink, portal_port=port, portal_tls_port=tls), family, mac, nat
-    )
+    ports = {"portal_port": port, "portal_tls_port": tls, "staff_port": staff}
+    garden = has[2]
+    made = ruleset(config(lan_interface=lan, uplink_interface=uplink, block_address=blocked, **ports), family, *has)
     forward = [r for r in made if r.table == "filter" and r.chain in (PREFIX + "UP", PREFIX + "DOWN")]
     for chain in (PREFIX + "UP", PREFIX + "DOWN"):
         first, *rest = [r for r in forward if r.chain == chain]
         assert first.target == "ACCEPT" and [m.name for m in first.matches] == ["set"]
         assert "! --match-set" not in str(first) and "! --update-counters" in str(first)
+        if garden:
+            to_garden, *rest = rest
+            assert to_garden.target == PREFIX + "GARDEN_" + chain.removeprefix(PREFIX)
+            assert f"--match-set gerbang_garden{family} " in str(to_garden) and "! --match-set" not in str(to_garden)
+            assert (chain == PREFIX + "UP") or "--ctstate RELATED,ESTABLISHED" in str(to_garden)
+        if blocked and family == 4 and chain == PREFIX + "UP":
+            assert all(f"! -d {blocked}/32 " in str(r) for r in forward if r.chain == chain and r.target != "REJECT")
         assert [r.target for r in rest] == ["REJECT", "REJECT"]
         assert not rest[-1].matches and rest[-1].protocol is None  # everything
     jumps = [str(r) for r in made if r.table == "filter" and r.chain == "FORWARD"]

@@ -46,6 +46,13 @@ def test_a_right_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         ({"state_path": "/run/gerbang/netctl.sock"}, "socket_path and state_path are both"),
         ({"socket_path": "/run/" + "x" * 110}, "longer than 107 bytes"),
         ({"writers": [812]}, "without socket_group"),
+        ({"staff_port": 8080}, "staff_port and a port of the portal are both 8080"),
+        ({"portal_tls_port": 8443, "staff_port": 8443}, "staff_port and a port of the portal are both 8443"),
+        ({"staff_port": 443}, "staff_port 443 is where the gateway answers everybody"),
+        ({"garden_networks": ["kaltimprov.go.id"]}, "garden_networks: 'kaltimprov.go.id' does not appear to be"),
+        ({"garden_networks": ["203.0.113.7/24"]}, "garden_networks: 203.0.113.7/24 has host bits set"),
+        ({"garden_networks": ["::/0"]}, "garden_networks: ::/0 is the whole Internet"),
+        ({"block_address": "192.0.2.256"}, "block_address is no IPv4 address"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
