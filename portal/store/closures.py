@@ -45,11 +45,6 @@ def acts(db: sqlite3.Connection, wall_s: float) -> list[Act]:
     return [Act(*row) for row in rows]
 
 
-def latest(db: sqlite3.Connection, limit: int) -> list[Closure]:
-    """The newest, cancelled and past ones too, the newest first."""
-    return [_closure(row) for row in db.execute(_SELECT + "ORDER BY id DESC LIMIT ?", (limit,))]
-
-
 def by_id(db: sqlite3.Connection, closure_id: int) -> Closure | None:
     row = db.execute(_SELECT + "WHERE id = ?", (closure_id,)).fetchone()
     return None if row is None else _closure(row)
