@@ -4,7 +4,8 @@ It must not know the gateway's programs or the phones.
 
     198.18.0.1, 2001:db8:0:1::1   the provider's router, at the other end of the gateway's uplink
     198.18.5.53, 2001:db8:5::53   the provider's resolver (a real dnsmasq)
-    198.18.5.80, 2001:db8:5::80   every Web host (tests.village.webserver)
+    198.18.5.80, 2001:db8:5::80   every Web host (tests.village.webserver) but one
+    198.18.5.90, 2001:db8:5::90   that one: a public service with addresses of its own
 Addresses are of RFC 2544 (198.18.0.0/15) and RFC 3849 (2001:db8::/32).
 """
 
@@ -24,7 +25,9 @@ ROUTER, ROUTER6 = "198.18.0.1", "2001:db8:0:1::1"
 GATEWAY = "198.18.0.2"
 DNS, DNS6 = "198.18.5.53", "2001:db8:5::53"
 WEB, WEB6 = "198.18.5.80", "2001:db8:5::80"
+SERVICE, SERVICE6 = "198.18.5.90", "2001:db8:5::90"
 HOST = "www.village.example"
+SERVICE_HOST = "layanan.village.example"
 UPLINK = "up0"
 
 
@@ -47,12 +50,12 @@ class Internet:
         links.cable(self.ns, UPLINK, gateway, interface)
         links.up(self.ns, UPLINK)
         links.add_address(self.ns, UPLINK, f"{ROUTER}/24")
-        for address in (DNS, WEB):
+        for address in (DNS, WEB, SERVICE):
             links.add_address(self.ns, "lo", f"{address}/32")
         if self.ipv6:
             self.ns.sysctl("net.ipv6.conf.all.forwarding", 1)
             links.add_address(self.ns, UPLINK, f"{ROUTER6}/64", nodad=True)
-            for address in (DNS6, WEB6):
+            for address in (DNS6, WEB6, SERVICE6):
                 links.add_address(self.ns, "lo", f"{address}/128", nodad=True)
 
     def start(self) -> None:
@@ -61,7 +64,7 @@ class Internet:
         self.start_web()
 
     def start_web(self) -> None:
-        addresses = [WEB, *([WEB6] if self.ipv6 else [])]
+        addresses = [WEB, SERVICE, *([WEB6, SERVICE6] if self.ipv6 else [])]
         self._web = self.ns.popen(
             [sys.executable, "-m", "tests.village.webserver", *addresses],
             cwd=REPOSITORY,
@@ -94,8 +97,9 @@ class Internet:
         lines += ["user=root", "group=root", "local=/#/"]
         # host-record and not address=: that says of a name's other types (HTTPS, 65) that there is no such name, and
         # the gateway's resolver then rightly forgets the address, too.
-        addresses = ",".join([WEB, *([WEB6] if self.ipv6 else [])])
-        lines += [f"host-record={host},{addresses}" for host in hosts]
+        web, service = ([WEB, WEB6], [SERVICE, SERVICE6]) if self.ipv6 else ([WEB], [SERVICE])
+        lines += [f"host-record={host},{','.join(web)}" for host in hosts]
+        lines.append(f"host-record={SERVICE_HOST},{','.join(service)}")
         if self.ipv6:
             lines += ["enable-ra", f"dhcp-range={ROUTER6[:-1]},ra-only,64,1h", f"ra-param={UPLINK},high,10,1800"]
         lines += ["quiet-ra", "quiet-dhcp6"]  # nobody reads what it says after its start
