@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netctl.api.types import GatewayConfig, encode
 from portal import certificate, dnsmasq, site
-from portal.config import Lan, Portal, Site, SiteConfig, Uplink
+from portal.config import Block, Garden, Lan, Portal, Site, SiteConfig, Staff, Uplink
 from portal.paths import Paths
 
 ROOT = Path(__file__).parents[3]
@@ -38,10 +38,27 @@ def test_netctl_is_told_all_and_can_read_it() -> None:
     assert (without.portal_tls_port, without.ula_prefix) == (None, None)
 
 
+OPENED = SiteConfig(
+    site=CONFIG.site,
+    garden=Garden(names=("kaltimprov.go.id",), networks=("103.10.144.0/24", "103.10.145.7", "2001:DB8:7::/48")),
+    block=Block(names=("judi.example",)),
+    staff=Staff(port=9444),
+)
+
+
 def test_netctl_itself_finds_no_mistake_in_it() -> None:
     from netctl import config as netctl_config
 
-    assert netctl_config.check(site.gateway_config(CERTIFIED, PATHS, (990,), 991)) == []
+    for config in (CERTIFIED, OPENED):
+        assert netctl_config.check(site.gateway_config(config, PATHS, (990,), 991)) == []
+
+
+def test_netctl_is_told_of_garden_block_list_staff_pages_and_isolation() -> None:
+    told = site.gateway_config(OPENED, PATHS, (990,), 991)
+    assert told.garden_networks == ("103.10.144.0/24", "103.10.145.7/32", "2001:db8:7::/48")
+    assert (told.block_address, told.staff_port, told.isolate) == ("192.0.2.1", 9444, True)
+    plain = site.gateway_config(SiteConfig(site=CONFIG.site, lan=Lan(isolate=False)), PATHS, (990,), 991)
+    assert (plain.garden_networks, plain.block_address, plain.staff_port, plain.isolate) == ((), None, 8444, False)
 
 
 codes = st.from_regex(r"[1-9][0-9]\.[0-9]{2}\.[0-9]{2}\.[0-9]{4}", fullmatch=True)
