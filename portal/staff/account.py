@@ -16,7 +16,7 @@ from portal.staff.shared import shared
 
 blueprint = flask.Blueprint("account", __name__)
 
-FIRST_PAGES = {Role.OPERATOR: "account.password", Role.TECHNICIAN: "audit.audit", Role.REVIEWER: "review.start"}
+FIRST_PAGES = {Role.OPERATOR: "today.today", Role.TECHNICIAN: "today.today", Role.REVIEWER: "review.start"}
 
 
 @blueprint.get("/")

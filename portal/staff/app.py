@@ -9,14 +9,23 @@ from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
 from portal.domain.asking import AdministrationError
-from portal.staff import account, audit, auth, frame, review, shared
+from portal.staff import account, audit, auth, devices, frame, hours, notices, review, shared, today, vouchers
 from portal.staff.auth import public
 from portal.staff.shared import Shared
 from portal.store.db import StoreError
 
 log = logging.getLogger("gerbang.staff")
 
-PAGES = (account.blueprint, audit.blueprint, review.blueprint)
+PAGES = (
+    account.blueprint,
+    today.blueprint,
+    hours.blueprint,
+    vouchers.blueprint,
+    notices.blueprint,
+    devices.blueprint,
+    audit.blueprint,
+    review.blueprint,
+)
 """Each module of pages has one blueprint, named as the module."""
 MAX_FORM_BYTES = 256 * 1024
 KEEP_S = 365 * 86_400

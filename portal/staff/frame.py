@@ -6,6 +6,7 @@ script have a hash in their names and are kept for good, because every request i
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import ipaddress
 from collections.abc import Mapping
@@ -39,10 +40,11 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+OFFICE: Final = ("today.today", "hours.hours", "vouchers.vouchers", "notices.notices", "devices.devices")
 # What each role finds at the head of every page, in this order: endpoints. Their words are "nav.<endpoint>".
 NAVIGATION: Final[Mapping[Role, tuple[str, ...]]] = {
-    Role.OPERATOR: (),
-    Role.TECHNICIAN: ("audit.audit",),
+    Role.OPERATOR: OFFICE,
+    Role.TECHNICIAN: (*OFFICE, "audit.audit"),
     Role.REVIEWER: ("review.start", "audit.audit"),
 }
 
@@ -91,7 +93,8 @@ def install(app: flask.Flask, config: SiteConfig) -> None:
 
     @app.after_request
     def guard(response: flask.Response) -> flask.Response:
-        response.headers.update(_HEADERS)
+        for name, value in _HEADERS.items():
+            response.headers.setdefault(name, value)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
@@ -142,6 +145,11 @@ def now_wall_s() -> float:
 def moment(wall_s: float) -> str:
     """A moment as people say it, on the site's clock."""
     return language().moment(wall_s, now_wall_s(), shared().zone)
+
+
+def date(day: dt.date) -> str:
+    """A day as people write it: 24 Des 2026."""
+    return language().day(day)
 
 
 def render(template: str, status: int = 200, /, **values: Any) -> flask.Response:

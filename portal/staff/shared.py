@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -12,9 +13,12 @@ import flask
 from portal import clock
 from portal.administration import Administration
 from portal.config import SiteConfig
+from portal.domain import localtime
 from portal.domain.attempts import Attempts
 from portal.domain.model import Now
+from portal.domain.siterules import SiteRules
 from portal.paths import Paths
+from portal.rates import Rates
 from portal.staffing import Staffing
 from portal.staffkey import StaffKey
 from portal.store.db import Database
@@ -42,6 +46,18 @@ class Shared:
     @property
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.config.site.timezone)
+
+    @cached_property
+    def rules(self) -> SiteRules:
+        return SiteRules(self.config)
+
+    @cached_property
+    def rates(self) -> Rates:
+        return Rates(self.netctl, self.read_clock)
+
+    def device_name(self, mac: str) -> str:
+        """What a device is called on an operator's screen this month."""
+        return self.key.pseudonym(mac, localtime.local_date(self.read_clock().wall_s, self.zone).isoformat()[:7])
 
     def administration(self, actor: str, role: str) -> Administration:
         """The acts of one person."""

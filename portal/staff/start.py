@@ -27,6 +27,8 @@ from portal.store.db import Database, StoreError
 log = logging.getLogger("gerbang.staff")
 
 CERTIFICATE = "certificate.pem"
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""A backup that is put back; forms have a limit of their own (portal.staff.app)."""
 
 
 def prepare(config: SiteConfig, paths: Paths, user: pwd.struct_passwd) -> wsgi.Prepared:
@@ -49,7 +51,7 @@ def prepare(config: SiteConfig, paths: Paths, user: pwd.struct_passwd) -> wsgi.P
     except StoreError as error:
         log.error("%s", error)
     shared.database.close()
-    return wsgi.Prepared(create_app(shared), shared, tls, "gerbang-staff")
+    return wsgi.Prepared(create_app(shared), shared, tls, "gerbang-staff", MAX_BODY_BYTES)
 
 
 def names(config: SiteConfig) -> list[str]:
