@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from bench import failures, forwarding, portal, shaping, vouchers
+from bench import failures, follow, forwarding, portal, shaping, vouchers
 from bench.result import Result, markdown, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -28,6 +28,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "kill9": failures.kill9,
     "restore": failures.restore,
     "voucher_batch": vouchers.voucher_batch,
+    "changing_line": follow.changing_line,
 }
 # Measures that do not begin with their group's name.
 ALIASES = {"page": "single", "login": "single", "cpu_per_login": "single", "memory": "storm_500"}
