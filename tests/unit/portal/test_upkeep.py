@@ -1,0 +1,351 @@
+"""What the meter does to people: budgets, plans that change, devices let in without a tap, the calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from portal import leases, passwords
+from portal.admission import Gate, Refused
+from portal.config import Access, SiteConfig
+from portal.domain.model import Refusal, Session
+from portal.domain.uplink import UplinkView
+from portal.leases import Lease
+from portal.meter import TICK_S, Meter
+from portal.paths import Paths
+from portal.store import accounts, devices, people
+from portal.store.db import Database
+from tests.unit.portal.conftest import CONFIG, ENDLESS, PLAN, ZONE, Allow, OpenGate, OpenMeter
+from tests.unit.portal.fakes import Clock, Netctl
+
+Query = Callable[..., list[tuple[Any, ...]]]
+VIEW = UplinkView()
+MIDNIGHT_S = 2_000_000_000.0 + 44_800  # 2033-05-19 00.00 in Makassar
+MAC, IP = "02:00:00:00:00:01", "10.77.0.9"
+
+
+def site(**plan: Any) -> SiteConfig:
+    return msgspec.structs.replace(CONFIG, plan=(msgspec.structs.replace(PLAN, **plan), ENDLESS))
+
+
+def ticks(meter: Meter, clock: Clock, seconds: float) -> None:
+    """As run_meter does: the meter says when it wants to look again."""
+    until_boot_s = clock.now.boot_s + seconds
+    while clock.now.boot_s < until_boot_s:
+        clock.forward(min(meter.tick(VIEW), until_boot_s - clock.now.boot_s))
+
+
+def rates(netctl: Netctl) -> list[tuple[int | None, int | None]]:
+    return [(grant.down_kbit, grant.up_kbit) for grant in netctl.state.grants] if netctl.state else []
+
+
+def use(query: Query) -> dict[str, tuple[float, int]]:
+    return {
+        day: (seconds, octets)
+        for day, seconds, octets in query(
+            "SELECT day, sum(seconds), sum(up_bytes + down_bytes) FROM person_day GROUP BY day"
+        )
+    }
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kbit", [1000, 50_000])
+def test_a_byte_budget_stops_within_two_seconds_of_the_plans_rate(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock, query: Query, kbit: int
+) -> None:
+    config = site(daily_megabytes=20, after_budget="stop", down_kbit=kbit, up_kbit=64)
+    gate, meter = open_gate(config), open_meter(config)
+    session = gate.enter_by_terms(MAC, IP, "1")
+    sent = 0
+    for _ in range(1000):
+        again_s = meter.tick(VIEW)
+        if not netctl.online():
+            break
+        clock.forward(again_s)
+        netctl.send(session.id, 0, round(again_s * kbit * 125))  # as fast as the plan allows
+        sent += round(again_s * kbit * 125)
+    assert 0 <= sent - 20_000_000 <= max(200_000, 2 * kbit * 125)
+    meter.tick(VIEW)
+    assert query("SELECT end_reason, down_bytes FROM session") == [("budget", sent)]
+    with pytest.raises(Refused) as error:
+        gate.enter_by_terms(MAC, IP, "1")
+    assert (error.value.refusal, error.value.until_wall_s) == (Refusal.BUDGET, MIDNIGHT_S)
+    left = gate.visit(MAC).left
+    assert (left.bytes, left.spent, left.seconds) == (0, True, None)
+
+
+def test_a_time_budget_slows_and_ends_at_midnight_without_a_cut(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    config = site(daily_minutes=10, slow_down_kbit=256, slow_up_kbit=128, session_minutes=None, idle_minutes=None)
+    gate, meter = open_gate(config), open_meter(config)
+    clock.set_wall(MIDNIGHT_S - 3600)
+    gate.enter_by_terms(MAC, IP, "1")
+    ticks(meter, clock, 598)
+    assert rates(netctl) == [(5000, 2000)]
+    ticks(meter, clock, 4)
+    assert rates(netctl) == [(256, 128)]
+    assert gate.visit(MAC).left.spent
+    gate.enter_by_terms("02:00:00:00:00:02", "10.77.0.10", "1")
+    assert rates(netctl) == [(256, 128), (5000, 2000)], "what a login pushes says the same"
+    ticks(meter, clock, 3600 - 602 + TICK_S)
+    assert rates(netctl)[0] == (5000, 2000)
+    assert query("SELECT end_reason FROM session WHERE mac = ?", MAC) == [(None,)]
+    meter.stop(VIEW)
+    assert use(query)["2033-05-18"][0] == pytest.approx(3600 + (3600 - 602), abs=0.1)
+
+
+def test_time_and_bytes_of_a_midnight_go_to_their_days(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    gate, meter = open_gate(CONFIG), open_meter(CONFIG)
+    clock.set_wall(MIDNIGHT_S - 20)
+    session = gate.enter_by_terms(MAC, IP, "1")
+    meter.tick(VIEW)
+    clock.forward(10)
+    netctl.send(session.id, 1, 10)
+    meter.tick(VIEW)  # seen, not flushed
+    clock.forward(20)
+    netctl.send(session.id, 2, 20)
+    meter.tick(VIEW)
+    meter.stop(VIEW)
+    assert {day: (round(seconds), octets) for day, (seconds, octets) in use(query).items()} == {
+        "2033-05-18": (20, 11),
+        "2033-05-19": (10, 22),
+    }
+
+
+def test_two_devices_count_time_once_and_bytes_all(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    config = site(devices=2)
+    gate, meter = open_gate(config), open_meter(config)
+    one = gate.enter_by_terms(MAC, IP, "1")
+    person = gate.visit(MAC).person
+    assert person is not None
+    two = gate.enter_by_code("02:00:00:00:00:02", "10.77.0.10", person.code)
+    for session in (one, two):
+        netctl.send(session.id, 0, 100)
+    clock.forward(60)
+    gate.logout(one)
+    clock.forward(60)
+    meter.stop(VIEW)
+    ((seconds, octets),) = use(query).values()
+    assert (round(seconds), octets) == (120, 200)
+    assert gate.visit(MAC).left.bytes is None
+    with gate._reader.read() as db:
+        assert people.day_use(db, person.id, people.moment(db, clock(), ZONE)).down_bytes == 200
+
+
+def test_a_clock_that_starts_in_1970_gives_no_second_budget(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock
+) -> None:
+    config = site(daily_minutes=10, after_budget="stop")
+    gate, meter = open_gate(config), open_meter(config)
+    gate.enter_by_terms(MAC, IP, "1")
+    ticks(meter, clock, 610)
+    clock.reboot(wall_s=50.0)
+    netctl.reboot()
+    with pytest.raises(Refused):
+        gate.enter_by_terms(MAC, IP, "1")
+    clock.set_wall(MIDNIGHT_S - 60)  # now it knows, and it is still the same day
+    with pytest.raises(Refused):
+        gate.enter_by_terms(MAC, IP, "1")
+    clock.set_wall(MIDNIGHT_S)
+    assert gate.enter_by_terms(MAC, IP, "1").plan == "warga"
+
+
+def test_a_clock_that_was_wrongly_in_the_future_freezes_no_budget(
+    open_gate: OpenGate, paths: Paths, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    trusted = True
+    gate = open_gate(site(daily_minutes=10, after_budget="stop"))
+    meter = Meter(site(daily_minutes=10, after_budget="stop"), paths, netctl, clock, lambda: trusted)
+    clock.set_wall(MIDNIGHT_S + 400 * 86_400)
+    gate.enter_by_terms(MAC, IP, "1")
+    ticks(meter, clock, 660)
+    assert netctl.online() == []
+    clock.set_wall(MIDNIGHT_S + 3600)  # NTP corrects it
+    meter.tick(VIEW)
+    meter.stop(VIEW)
+    assert query("SELECT day, trusted_wall_s < ? FROM meta", MIDNIGHT_S + 7200) == [("2033-05-19", 1)]
+    assert gate.enter_by_terms(MAC, IP, "1").plan == "warga"
+
+
+def test_a_trusted_clock_is_noted_with_the_flush_and_seldom_alone(
+    open_meter: OpenMeter, clock: Clock, paths: Paths, query: Query
+) -> None:
+    meter = open_meter(CONFIG)
+    meter.tick(VIEW)
+    assert query("SELECT day, trusted_wall_s FROM meta") == [("2033-05-18", pytest.approx(clock.now.wall_s))]
+    query("PRAGMA wal_checkpoint(TRUNCATE)")
+    ticks(meter, clock, 7300)
+    assert paths.database.with_name("gerbang.db-wal").stat().st_size <= 32 + 2 * (4096 + 24), "once an hour"
+
+
+def test_a_clock_that_nobody_vouches_for_is_not_noted(
+    paths: Paths, netctl: Netctl, clock: Clock, query: Query, open_gate: OpenGate
+) -> None:
+    open_gate(CONFIG).enter_by_terms(MAC, IP, "1")
+    ticks(Meter(CONFIG, paths, netctl, clock, lambda: False), clock, 60)
+    assert query("SELECT day, trusted_wall_s FROM meta") == [("", 0.0)]
+
+
+# --- plans that change ------------------------------------------------------------------------------------------------
+
+
+def test_a_plans_new_rates_reach_who_is_online_within_a_tick(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, query: Query
+) -> None:
+    gate = open_gate(CONFIG)
+    for number in range(3):
+        gate.enter_by_terms(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number + 10}", "1")
+    open_meter(site(down_kbit=700, up_kbit=300)).tick(VIEW)
+    assert rates(netctl) == [(700, 300)] * 3
+    assert query("SELECT count(*) FROM session WHERE ended_wall_s IS NULL") == [(3,)]
+
+
+def test_another_plan_for_taps_reaches_who_is_online(open_gate: OpenGate, open_meter: OpenMeter, query: Query) -> None:
+    open_gate(CONFIG).enter_by_terms(MAC, IP, "1")
+    open_meter(msgspec.structs.replace(CONFIG, access=Access(plan="kantor"))).tick(VIEW)
+    assert query("SELECT session.plan, person.plan, end_reason FROM session JOIN person ON person.id = person_id") == [
+        ("kantor", "kantor", None)
+    ]
+
+
+def test_another_plan_of_an_account_reaches_who_is_online(
+    open_gate: OpenGate, open_meter: OpenMeter, database: Database, clock: Clock, netctl: Netctl, query: Query
+) -> None:
+    config = msgspec.structs.replace(CONFIG, access=Access(methods=("account",)))
+    with database.write() as db:
+        accounts.add(db, name="sd", password_hash=passwords.hash_new("sandi"), plan="warga", note="", now=clock())
+    open_gate(config).enter_by_account(MAC, IP, "sd", "sandi")
+    meter = open_meter(config)
+    meter.tick(VIEW)
+    assert rates(netctl) == [(5000, 2000)]
+    query("UPDATE account SET plan = 'kantor'")
+    meter.tick(VIEW)
+    assert rates(netctl) == [(None, None)]
+    query("UPDATE account SET disabled = 1")
+    meter.tick(VIEW)
+    assert query("SELECT end_reason FROM session") == [("voided",)]
+
+
+# --- rules on a MAC ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lease(paths: Paths) -> Callable[..., None]:
+    def write(mac: str = MAC, ipv4: str = IP, expires: int = 2_000_007_200) -> None:
+        paths.leases.parent.mkdir(exist_ok=True)
+        paths.leases.write_text(f"{expires} {mac} {ipv4} * 01:{mac}\nduid 00:01:00:01\n{expires} 1 fd00::9 * 00:01\n")
+
+    return write
+
+
+def test_the_lease_file_is_read_as_dnsmasq_writes_it(tmp_path: Path) -> None:
+    file = tmp_path / "leases"
+    assert leases.read(file) == {}
+    file.write_text(
+        f"2000007200 {MAC} {IP} telepon-ku 01:{MAC}\n"
+        "2000007201 06-02:00:00:00:00:02 10.77.0.10 * *\n"  # no Ethernet
+        "2000007202 02:00:00:00:00:03 10.77.0.11 *\n"
+        "2000007203 02:00:00:0"  # being written
+    )
+    assert leases.read(file) == {
+        MAC: Lease(IP, "2000007200"),
+        "02:00:00:00:00:03": Lease("10.77.0.11", "2000007202"),
+    }
+
+
+def test_an_allowed_device_with_a_lease_is_in_without_a_page(
+    open_meter: OpenMeter, allow: Allow, lease: Callable[..., None], netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    meter = open_meter(CONFIG)
+    allow(MAC, PLAN)
+    meter.tick(VIEW)
+    assert netctl.online() == []
+    lease()
+    meter.tick(VIEW)
+    assert [(grant.mac, grant.ipv4) for grant in netctl.state.grants] == [(MAC, IP)]  # type: ignore[union-attr]
+    ticks(meter, clock, 3610)  # silent for an hour, and its lease is not renewed: it is not there
+    assert query("SELECT method, end_reason FROM session") == [("rule", "idle")]
+    ticks(meter, clock, 60)
+    assert netctl.online() == []
+    lease(expires=2_000_014_400)
+    meter.tick(VIEW)
+    assert netctl.online() == [MAC]
+
+
+def test_a_rule_that_is_taken_back_or_turned_ends_the_session(
+    open_meter: OpenMeter, allow: Allow, lease: Callable[..., None], database: Database, clock: Clock, query: Query
+) -> None:
+    meter = open_meter(CONFIG)
+    lease()
+    for rule, reason in ((None, "staff"), ("block", "blocked")):
+        allow(MAC, PLAN)
+        meter.tick(VIEW)
+        with database.write() as db:
+            devices.set_rule(db, MAC, rule=rule, rule_plan=None, note="", ruled_by="test", now=clock())  # type: ignore[arg-type]
+        meter.tick(VIEW)
+        assert query("SELECT end_reason FROM session ORDER BY id DESC LIMIT 1") == [(reason,)]
+    assert query("SELECT count(*) FROM session") == [(2,)]
+
+
+def test_a_lease_of_another_lan_or_of_the_gateway_is_left_alone(
+    open_meter: OpenMeter, allow: Allow, lease: Callable[..., None], netctl: Netctl
+) -> None:
+    meter = open_meter(CONFIG)
+    allow(MAC, PLAN)
+    for ipv4 in ("192.168.1.7", "10.77.0.1", "nonsense"):
+        lease(ipv4=ipv4)
+        meter.tick(VIEW)
+    assert netctl.online() == []
+
+
+def test_an_allowed_device_waits_for_its_hours(
+    open_meter: OpenMeter, allow: Allow, lease: Callable[..., None], netctl: Netctl, clock: Clock
+) -> None:
+    meter = open_meter(site(hours=("mon-sun 07:00-22:00",)))
+    allow(MAC, PLAN)
+    lease()
+    clock.set_wall(MIDNIGHT_S)
+    ticks(meter, clock, 20)
+    assert netctl.online() == []
+    clock.set_wall(MIDNIGHT_S + 7 * 3600)
+    meter.tick(VIEW)
+    assert netctl.online() == [MAC]
+
+
+# --- older backups ----------------------------------------------------------------------------------------------------
+
+
+def test_a_backup_put_back_gives_out_no_id_that_the_kernel_counts_for_another(
+    open_gate: OpenGate, open_meter: OpenMeter, paths: Paths, netctl: Netctl, query: Query
+) -> None:
+    gate = open_gate(CONFIG)
+    first = gate.enter_by_terms(MAC, IP, "1")
+    query("PRAGMA wal_checkpoint(TRUNCATE)")
+    backup = paths.database.read_bytes()
+    lost: list[Session] = [
+        gate.enter_by_terms(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number + 20}", "1") for number in range(2, 6)
+    ]
+    for session in lost:
+        netctl.send(session.id, 1000, 1000, ip=session.ipv4 or "")
+    gate.close()
+    for file in (paths.database, *paths.data.glob("gerbang.db-*")):
+        file.unlink()
+    paths.database.write_bytes(backup)
+    restarted: Gate = open_gate(CONFIG)
+    new = restarted.enter_by_terms("02:00:00:00:00:77", lost[0].ipv4, "1")
+    assert new.id > max(session.id for session in lost)
+    assert restarted.bytes_used(new) == (0, 0)
+    assert netctl.online() == [MAC, "02:00:00:00:00:77"]
+    open_meter(CONFIG).stop(VIEW)
+    assert query("SELECT id, up_bytes FROM session ORDER BY id") == [(first.id, 0), (new.id, 0)]
