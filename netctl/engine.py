@@ -251,8 +251,21 @@ class Engine:
 
     def tick(self) -> None:
         """Observe, count drift, mend. Never raises NetctlError: what went wrong stands in Status.problem."""
+        self._keep_apart()
         self._quietly(lambda: self._reconcile(look=True))
         self._next_tick_boot_s = self._clock() + self._config.tick_s
+
+    def _keep_apart(self) -> None:
+        """Ports that came since the last tick get isolated; if they cannot, all else goes on."""
+        try:
+            ports = self._kernel.keep_apart()
+        except NetctlError as error:
+            self._problems["isolate"] = f"Devices on the LAN may reach each other: {error.message}."
+            log.error("%s", self._problems["isolate"])
+        else:
+            self._problems.pop("isolate", None)
+            if ports:
+                log.info("isolated from each other: %s", ", ".join(ports))
 
     def neighbour_events(self) -> int:
         """Descriptor to wait on; when readable, call ``learn``."""

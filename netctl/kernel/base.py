@@ -79,6 +79,12 @@ class Kernel(Protocol):
     def whois(self, ip: str) -> str | None:
         """MAC of a valid neighbour entry for ``ip`` on the LAN interface, else None."""
 
+    def keep_apart(self) -> tuple[str, ...]:
+        """Isolate the ports of a LAN bridge from each other, if so configured; names of those that were not yet.
+
+        Not a part of ``setup``: a port that comes later is nobody's meddling.
+        """
+
     def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> None:
         """Give the link's root classes these rates (None: not known); from now on they are what ``observe`` expects."""
 

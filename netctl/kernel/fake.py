@@ -36,6 +36,7 @@ class _Entry:
 class FakeKernel:
     """``clock`` gives seconds and moves the timeouts. ``broken`` (an error) makes every method raise it; ``refuse`` is
     asked about each operation and names the reason to refuse it. ``calls`` and ``done`` record what was asked.
+    ``ports`` are those of the LAN bridge and whether they are isolated, all by Gerbang.
     ``link`` are the rates of its root classes, ``passed`` the bytes that a test lets pass them.
     ``ip_mac_hash`` False: a kernel without hash:ip,mac, whose IPv6 members show no MAC.
     """
@@ -50,6 +51,7 @@ class FakeKernel:
     done: list[Op] = field(default_factory=list)
     flushed: list[str] = field(default_factory=list)
     standing: bool = False
+    ports: dict[str, bool] = field(default_factory=dict)
     link: tuple[int | None, int | None] = (None, None)
     passed: tuple[int, int] = (0, 0)
     prefixes: tuple[str, ...] = ()
@@ -107,6 +109,7 @@ class FakeKernel:
     def teardown(self) -> None:
         self._call("teardown")
         self.standing = False
+        self.ports = dict.fromkeys(self.ports, False)
         for entries in self.sets.values():
             entries.clear()
         self.classes.clear()
@@ -131,6 +134,13 @@ class FakeKernel:
                 raise NetctlError(KERNEL, f"The kernel refused `{op}`: {reason}.")
             self._do(op)
             self.done.append(op)
+
+    def keep_apart(self) -> tuple[str, ...]:
+        self._call("keep_apart")
+        wanted = self.config.isolate
+        changed = tuple(name for name, isolated in self.ports.items() if wanted and not isolated)
+        self.ports = dict.fromkeys(self.ports, wanted)
+        return changed
 
     def shape_link(self, down_kbit: int | None, up_kbit: int | None) -> None:
         self._call("shape_link")

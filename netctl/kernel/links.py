@@ -27,6 +27,7 @@ OFFLOADS: Final = ("generic-receive-offload", "generic-segmentation-offload", "t
 NEIGHBOURS: Final = (("gc_thresh1", 1024), ("gc_thresh2", 4096), ("gc_thresh3", 8192))
 LISTEN_AS_ROUTER: Final = "2"  # accept_ra in Documentation/networking/ip-sysctl.rst
 SYSCTL: Final = Path("/proc/sys/net")
+PING_RANGE: Final = "ipv4/ping_group_range"
 _IFA_F_NODAD: Final = 0x02
 _SIOCGIFMTU: Final = 0x8921
 _RTM_GETADDR: Final = 22
@@ -124,9 +125,19 @@ def switches(config: GatewayConfig) -> tuple[tuple[str, str], ...]:
         ("bridge/bridge-nf-call-iptables", "0"),
         ("bridge/bridge-nf-call-ip6tables", "0"),
     ]
+    if config.socket_group is not None and (now := _read(PING_RANGE)):
+        before.append((PING_RANGE, ping_range(now, config.socket_group)))
     if config.ula_prefix is not None:
         before.append((f"ipv6/conf/{lan}/disable_ipv6", "0"))
     return (*before, *forwarding())
+
+
+def ping_range(now: str, group: int) -> str:
+    """The groups that may ping (icmp(7), ping_group_range), ``now`` and this one: nobody loses what he has."""
+    low, high = map(int, now.split())
+    if low > high:  # "1 0": no group
+        low = high = group
+    return f"{min(low, group)}\t{max(high, group)}"
 
 
 def forwarding() -> tuple[tuple[str, str], ...]:

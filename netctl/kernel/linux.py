@@ -23,7 +23,7 @@ import msgspec
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
 from netctl.api.types import Feature, GatewayConfig
-from netctl.kernel import connections, garden, links, neighbours, probe, rules, sets, shaping, xtables
+from netctl.kernel import bridge, connections, garden, links, neighbours, probe, rules, sets, shaping, xtables
 from netctl.kernel.base import Member, Observed
 from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
 from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlink, Refusal, refused
@@ -37,12 +37,13 @@ MAX_FLUSHES: Final = 256  # conntrack walks its whole table for each address
 class Memory(msgspec.Struct):
     """What must survive the daemon, in a file beside its state: how things were before, and what stands since.
 
-    ``standing``: per family a digest of the rules as asked for and as the kernel then held them. ``notes``: what setup
-    could not do and why, '' where it could.
+    ``isolated``: names of the bridge's ports that were not so before. ``standing``: per family a digest of the rules as
+    asked for and as the kernel then held them. ``notes``: what setup could not do and why, '' where it could.
     """
 
     switches: dict[str, str] = {}
     addresses: list[str] = []
+    isolated: list[str] = []
     standing: dict[str, tuple[str, str]] = {}
     notes: dict[str, str] = {}
 
@@ -205,9 +206,36 @@ class LinuxKernel:
             messages += shaping.fixed_messages(egress)
             self._must(self._route, messages, f"shape the {direction.value} direction")
 
+    def keep_apart(self) -> tuple[str, ...]:
+        with self._lock, _kernel("isolate the ports of its bridge"):
+            if not self._config.isolate:
+                self._let_together(self._remember())
+                return ()
+            ports = [port for port in bridge.ports(self._route, self._index(Direction.DOWN)) if not port.isolated]
+            if ports:
+                memory = self._remember()
+                memory.isolated = sorted({*memory.isolated, *(port.name for port in ports)})
+                self._memorise(memory)
+                self._isolate(ports, True)
+            return tuple(port.name for port in ports)
+
+    def _let_together(self, memory: Memory) -> None:
+        """Put back how the ports were that we isolated."""
+        if memory.isolated:
+            ports = bridge.ports(self._route, self._index(Direction.DOWN))
+            self._isolate([port for port in ports if port.name in memory.isolated], False)
+            memory.isolated = []
+            self._memorise(memory)
+
+    def _isolate(self, ports: Sequence[bridge.Port], on: bool) -> None:
+        refusals = self._route.transact([bridge.isolate_message(port, on) for port in ports])
+        self._raise(refusals, "isolate the ports of its bridge", ignore=(errno.ENODEV,))  # unplugged meanwhile
+
     def teardown(self) -> None:
         with self._lock, _kernel("take the gateway down"):
             memory = self._remember()
+            with contextlib.suppress(NetctlError):  # a bridge that is gone has no ports
+                self._let_together(memory)
             known = [path for path, _ in links.switches(self._config)]
             links.switch(links.to_switch([(path, memory.switches[path]) for path in known if path in memory.switches]))
             with contextlib.ExitStack() as stack:

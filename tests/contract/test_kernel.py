@@ -24,29 +24,36 @@ SETS = {(Direction.UP, 4): "gerbang_up4", (Direction.DOWN, 4): "gerbang_dn4"}
 
 @dataclass
 class Subject:
-    """A kernel, and what only the world does to it: devices that answer, others who delete, time."""
+    """A kernel, and what only the world does to it: devices that answer, others who delete, time, ports plugged in."""
 
     kernel: Any
     hear: Callable[[str, str], None]
     lose: Callable[[str, Direction], None]
     wait: Callable[[float], None]
+    plug: Callable[[str], None]
+    isolated: Callable[[], set[str]]
 
 
-def _fake(directory: Path) -> Iterator[Subject]:
+def _fake(directory: Path, **changes: Any) -> Iterator[Subject]:
     now = [1000.0]
-    kernel = FakeKernel(config(directory), clock=lambda: now[0])
+    kernel = FakeKernel(config(directory, **changes), clock=lambda: now[0])
 
     def wait(seconds: float) -> None:
         now[0] += seconds
 
-    yield Subject(kernel, kernel.hear, kernel.lose, wait)
+    def plug(port: str) -> None:
+        kernel.ports[port] = False
+
+    yield Subject(
+        kernel, kernel.hear, kernel.lose, wait, plug, lambda: {port for port, on in kernel.ports.items() if on}
+    )
     kernel.close()
 
 
-def _linux(directory: Path) -> Iterator[Subject]:
+def _linux(directory: Path, **changes: Any) -> Iterator[Subject]:
     if os.geteuid() != 0:
         pytest.skip("needs root to make network namespaces")
-    with Scene(directory) as scene:
+    with Scene(directory, lan_bridge=True, **changes) as scene:
 
         def hear(ip: str, mac: str) -> None:
             scene.out("ip", "neigh", "replace", ip, "lladdr", mac, "dev", "lan0", "nud", "reachable")
@@ -58,12 +65,27 @@ def _linux(directory: Path) -> Iterator[Subject]:
                 entry = f"{ip},{mac}"
             scene.out("ipset", "del", SETS[direction, 4], entry)
 
-        yield Subject(scene.kernel, hear, lose, time.sleep)
+        def plug(port: str) -> None:
+            scene.out("ip", "link", "add", port, "type", "veth", "peer", "name", f"{port}-far")
+            scene.out("ip", "link", "set", port, "master", "lan0")
+
+        def isolated() -> set[str]:
+            told = scene.out("bridge", "-d", "link", "show").split("\n")
+            names = [line.split()[1].split("@")[0] for line in told if line[:1].isdigit()]
+            return {name for name in names if "isolated on" in scene.out("bridge", "-d", "link", "show", "dev", name)}
+
+        yield Subject(scene.kernel, hear, lose, time.sleep, plug, isolated)
+
+
+@pytest.fixture
+def changes(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What of the configuration is otherwise in this test."""
+    return dict(getattr(request, "param", {}))
 
 
 @pytest.fixture(params=["fake", "linux"])
-def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    yield from {"fake": _fake, "linux": _linux}[request.param](tmp_path)
+def subject(request: pytest.FixtureRequest, tmp_path: Path, changes: dict[str, Any]) -> Iterator[Subject]:
+    yield from {"fake": _fake, "linux": _linux}[request.param](tmp_path, **changes)
 
 
 @pytest.fixture
@@ -340,6 +362,30 @@ def test_two_hundred_admissions_at_once(standing: Subject) -> None:
         assert observed.classes[Direction.DOWN, 0x10 + i].ceil_kbit == 1000 + i
     standing.kernel.apply([DelMember(ip, mac) for ip, mac in people])
     assert standing.kernel.observe().members == {}
+
+
+# --- ports of a bridge ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{"isolate": True}], indirect=True)
+def test_ports_are_isolated_once_also_later_ones_and_teardown_lets_them_go(standing: Subject) -> None:
+    standing.plug("one")
+    standing.plug("two")
+    assert set(standing.kernel.keep_apart()) == {"one", "two"}
+    assert standing.kernel.keep_apart() == ()
+    standing.plug("three")
+    assert standing.kernel.observe().intact  # a port that comes is no drift
+    assert standing.kernel.keep_apart() == ("three",)
+    assert standing.isolated() == {"one", "two", "three"}
+    for _ in range(2):
+        standing.kernel.teardown()
+        assert standing.isolated() == set()
+
+
+def test_ports_are_left_alone_unless_it_is_asked_for(standing: Subject) -> None:
+    standing.plug("one")
+    assert standing.kernel.keep_apart() == ()
+    assert standing.isolated() == set()
 
 
 # --- neighbours -------------------------------------------------------------------------------------------------------

@@ -55,9 +55,12 @@ class Inside:
 
 
 class Scene:
-    """One gateway between an Internet and a switch. ``kernel`` is a LinuxKernel inside, set up by the test."""
+    """One gateway between an Internet and a switch. ``kernel`` is a LinuxKernel inside, set up by the test.
 
-    def __init__(self, directory: Path, **changes: Any) -> None:
+    ``lan_bridge``: lan0 is a bridge without ports yet, and nothing leads to the switch; ``phone`` cannot be used.
+    """
+
+    def __init__(self, directory: Path, *, lan_bridge: bool = False, **changes: Any) -> None:
         self.config = config(directory, **changes)
         self._stack = contextlib.ExitStack()
         self.gateway, self.internet, self.switch = (
@@ -66,8 +69,11 @@ class Scene:
         )
         links.cable(self.gateway, "wan0", self.internet, "eth0")
         links.bridge(self.switch, "br0")
-        links.cable(self.gateway, "lan0", self.switch, "ap0")
-        links.plug(self.switch, "br0", "ap0", isolated=False)
+        if lan_bridge:
+            links.bridge(self.gateway, "lan0")
+        else:
+            links.cable(self.gateway, "lan0", self.switch, "ap0")
+            links.plug(self.switch, "br0", "ap0", isolated=False)
         links.up(self.gateway, "lan0", "wan0")
         links.up(self.internet, "eth0")
         for ns, name, addresses in (

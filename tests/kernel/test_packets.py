@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import select
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -369,6 +372,33 @@ def test_admitted_phone_reaches_no_neighbour_through_the_gateway(gateway: Scene)
     with listen(other.namespace, other.ipv4, 7000):
         assert refused_at_once(one, other.ipv4, 7000)
     assert gateway.kernel.observe().members[one.ipv4].up_bytes == 0
+
+
+def test_devices_on_an_isolating_bridge_reach_the_gateway_and_not_each_other(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to make network namespaces")
+    with Scene(tmp_path, lan_bridge=True, isolate=True) as scene, contextlib.ExitStack() as stack:
+        scene.kernel.setup()
+        one, other = (stack.enter_context(contextlib.closing(Namespace(f"phone{n}"))) for n in (5, 6))
+        for number, namespace in ((5, one), (6, other)):
+            links.cable(scene.gateway, f"port{number}", namespace, "wlan0")
+            links.plug(scene.gateway, "lan0", f"port{number}", isolated=False)
+            links.up(namespace, "wlan0")
+            links.add_address(namespace, "wlan0", f"10.77.1.{number}/20")
+
+        def reaches(port: int, address: str) -> bool:
+            with listen(other if address != GATEWAY4 else scene.gateway, address, port):
+                sock = one.socket()
+                sock.settimeout(1)
+                with sock:
+                    return sock.connect_ex((address, port)) == 0
+
+        assert reaches(7000, "10.77.1.6")  # a bridge's ports do, until they are kept apart
+        assert set(scene.kernel.keep_apart()) == {"port5", "port6"}
+        one.run(["ip", "neigh", "flush", "dev", "wlan0"])
+        assert not reaches(7001, "10.77.1.6")
+        assert "lladdr" not in one.run(["ip", "neigh", "show", "10.77.1.6"]).stdout  # not even by ARP
+        assert reaches(8080, GATEWAY4)
 
 
 @FAMILIES

@@ -375,6 +375,24 @@ def test_dump_names_everything_and_is_stable(gateway: Scene) -> None:
     assert gateway.kernel.dump() == ("not intact: setup has something to mend",)
 
 
+@pytest.mark.parametrize("scene", [{"socket_group": 4242}], indirect=True)
+def test_the_portals_group_may_ping_without_privileges(gateway: Scene) -> None:
+    script = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP); s.settimeout(2); "
+        "s.connect(('198.18.0.1', 0)); s.send(bytes((8, 0, 0, 0, 0, 0, 0, 1)) + b'gerbang'); print(s.recv(100)[0])"
+    )
+
+    def ping(group: int) -> subprocess.CompletedProcess[str]:
+        who = ["setpriv", "--reuid", "65534", "--regid", str(group), "--clear-groups", "--inh-caps=-all"]
+        return gateway.gateway.run([*who, "/usr/bin/python3", "-c", script], check=False)
+
+    answered = ping(4242)
+    assert answered.stdout.strip() == "0", answered.stderr  # an echo reply
+    assert "PermissionError" in ping(4243).stderr
+    gateway.kernel.teardown()
+    assert "PermissionError" in ping(4242).stderr
+
+
 def test_a_class_whose_queue_was_replaced_is_set_again(gateway: Scene) -> None:
     gateway.kernel.apply(admit("02:00:00:00:00:05", "10.77.1.5", minor=0x10))
     gateway.out("tc", "qdisc", "replace", "dev", "lan0", "parent", "1:10", "handle", "999:", "pfifo", "limit", "1000")

@@ -224,6 +224,20 @@ def test_a_lan_without_ipv6_gets_none() -> None:
     assert not any("disable_ipv6" in path for path, _ in links.switches(config(ula_prefix=None)))
 
 
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("1\t0", "812\t812"),
+        ("812\t812", "812\t812"),
+        ("0\t2147483647", "0\t2147483647"),
+        ("900\t900", "812\t900"),
+        ("5\t7", "5\t812"),
+    ],
+)
+def test_who_may_ping_already_still_may(now: str, then: str) -> None:
+    assert links.ping_range(now, 812) == then
+
+
 def test_forwarding_is_switched_on_last() -> None:
     made: GatewayConfig = config()
     assert links.switches(made)[-2:] == links.forwarding()

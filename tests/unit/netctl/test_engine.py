@@ -217,6 +217,33 @@ def test_a_link_that_the_kernel_does_not_shape_is_said_and_tried_again_by_the_ti
     assert gateway.engine.link().down_kbit == 8_000
 
 
+# --- ports of a LAN bridge --------------------------------------------------------------------------------------------
+
+
+def test_ports_are_isolated_at_the_start_and_later_ones_at_the_next_tick_without_drift(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, isolate=True)
+    gateway.kernel.ports["radio"] = False
+    gateway.pass_time(5)
+    assert gateway.kernel.ports == {"radio": True}
+    assert (gateway.engine.status().drift_total, gateway.engine.status().problem) == (0, None)
+
+
+def test_ports_that_cannot_be_isolated_are_said_and_hold_nothing_up(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: FakeKernel) -> tuple[str, ...]:
+        raise NetctlError(KERNEL, "the kernel refused to isolate the ports of its bridge: not supported")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeKernel, "keep_apart", refuse)
+        gateway.pass_time(5)
+        gateway.push(grant(1))
+        assert "Devices on the LAN may reach each other" in (gateway.engine.status().problem or "")
+    assert gateway.members() == {ipv4(1): mac(1)}
+    gateway.pass_time(5)
+    assert gateway.engine.status().problem is None
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
