@@ -39,23 +39,21 @@ def under(name: str) -> Iterator[str]:
         name = name.partition(".")[2]
 
 
-def parse(lines: Iterable[str]) -> tuple[list[str], list[tuple[int, str]]]:
-    """Names in a list of one a line, and the lines that are none: (number from 1, text). ``#`` starts a comment."""
-    names: list[str] = []
-    wrong: list[tuple[int, str]] = []
+def parse(lines: Iterable[str]) -> Iterator[tuple[int, str, str | None]]:
+    """Of a list of one name a line: line number from 1, what stands there, and the name (None: it is none).
+
+    ``#`` starts a comment; empty lines are left out.
+    """
     for number, line in enumerate(lines, 1):
-        text = line.partition("#")[0].strip()
-        if not text:
-            continue
-        if (name := host_name(text)) is None:
-            wrong.append((number, text))
-        else:
-            names.append(name)
-    return names, wrong
+        if text := line.partition("#")[0].strip():
+            yield number, text, host_name(text)
 
 
 def read_file(path: str | Path) -> tuple[list[str], list[tuple[int, str]]]:
-    """``parse`` of a file. OSError where it cannot be read, ValueError where it is no text or too large."""
+    """Names of such a file, and its lines that are none: (number, text).
+
+    OSError where it cannot be read, ValueError where it is no text or larger than MOST_BYTES.
+    """
     with Path(path).open("rb") as file:
         data = file.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
@@ -64,22 +62,30 @@ def read_file(path: str | Path) -> tuple[list[str], list[tuple[int, str]]]:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"byte {error.start + 1} is not UTF-8 text") from None
-    return parse(text.splitlines())
+    found = list(parse(text.splitlines()))
+    wrong = [(number, line) for number, line, name in found if name is None]
+    return [name for _, _, name in found if name is not None], wrong
 
 
-def names(block: Block) -> list[str]:
-    """All blocked names in order, without those that another one covers. Lines that are none are left out.
+def each(block: Block) -> Iterator[str]:
+    """All blocked names as they stand there; what is none is left out. It never holds a whole list in memory.
 
     A file that cannot be read is said in the log and left out: `gerbang check` refuses it, and one that vanishes later
     must not keep a whole village offline.
     """
-    found = {name for text in block.names if (name := host_name(text)) is not None}
+    yield from filter(None, map(host_name, block.names))
     if block.file is not None:
         try:
-            found.update(read_file(block.file)[0])
-        except (OSError, ValueError) as error:
-            log.error("The block list %s is not in force: %s.", block.file, error)
-    return sorted(name for name in found if not any(above in found for above in list(under(name))[1:]))
+            with Path(block.file).open(encoding="utf-8", errors="replace") as lines:
+                yield from (name for _, _, name in parse(lines) if name is not None)
+        except OSError as error:
+            log.error("The block list %s is not in force: %s.", block.file, error.strerror or error)
+
+
+def names(block: Block) -> list[str]:
+    """All blocked names in order, without those that another one covers."""
+    found = set(each(block))
+    return sorted(name for name in found if not any(above in found for above in under(name.partition(".")[2])))
 
 
 def is_used(block: Block) -> bool:
@@ -91,12 +97,13 @@ class Blocklist:
     """Which hosts are blocked. ``covers`` costs a search for each label of the host."""
 
     def __init__(self, blocked: Iterable[str]) -> None:
-        self._hashes = array("Q", sorted(map(_hash, blocked)))
+        hashes = array("Q", map(_hash, blocked))
+        self._hashes = array("Q", sorted(hashes))
 
     @classmethod
     def load(cls, config: SiteConfig) -> Blocklist:
         """That of this site; read once, at start."""
-        return cls(names(config.block))
+        return cls(each(config.block))
 
     def __len__(self) -> int:
         return len(self._hashes)

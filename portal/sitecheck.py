@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec import structs
 
-from portal.blocklist import Blocklist, host_name, names, read_file
+from portal.blocklist import Blocklist, each, host_name, read_file
 from portal.config import Plan, SiteConfig
 from portal.domain import hours
 
@@ -260,7 +260,7 @@ def _names(key: str, texts: tuple[str, ...]) -> Iterator[Finding]:
 
 def _garden(config: SiteConfig) -> Iterator[Finding]:
     yield from _names("garden.names", config.garden.names)
-    blocked = Blocklist.load(SiteConfig(site=config.site, block=structs.replace(config.block, file=None)))
+    blocked = Blocklist(each(structs.replace(config.block, file=None)))
     for number, text in enumerate(config.garden.names, 1):
         if blocked.covers(text):
             message = f"Entry {number}, {text}, is blocked by block.names, and what is blocked nobody reaches."
@@ -297,7 +297,7 @@ def _block(config: SiteConfig, *, files: bool) -> Iterator[Finding]:
     block, name = config.block, config.portal.name
     yield from _names("block.names", block.names)
     own = "The portal's own name falls under it; nobody would find the portal any more"
-    if Blocklist(names(structs.replace(block, file=None))).covers(name):
+    if Blocklist(each(structs.replace(block, file=None))).covers(name):
         yield Finding("block.names", f"{own} ({name}).", "Take that entry out.", ("portal.name",))
     if not files or block.file is None:
         return
