@@ -9,7 +9,7 @@ from portal.domain import waiting
 from portal.domain.model import Place
 from portal.domain.waiting import CALLED_KEPT_S, UNSEEN_KEPT_S, Turn, Waiter
 
-moments = st.integers(0, 300).map(float)
+moments = (st.integers(0, 300) | st.sampled_from([300 - int(CALLED_KEPT_S), 300 - int(UNSEEN_KEPT_S)])).map(float)
 
 
 @st.composite
