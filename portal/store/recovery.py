@@ -18,7 +18,22 @@ from portal.store import check, db, setup
 from portal.store.db import StoreError
 
 _SIDES = ("", "-wal", "-shm", "-journal")
-_TABLES = ("session", "counter")  # in the order of their references
+# In the order of their references. Left out: what was seen of the uplink, who waits, and logins of the staff.
+_TABLES = (
+    "voucher_batch",
+    "voucher",
+    "account",
+    "person",
+    "voucher_device",
+    "person_day",
+    "device",
+    "session",
+    "counter",
+    "closure",
+    "notice",
+    "staff_user",
+    "audit",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +94,19 @@ def replace_broken(path: Path, migrate: Callable[[sqlite3.Connection], None]) ->
 
 
 def _is_whole(path: Path) -> bool:
+    """Of an earlier version it is not: the start migrates one that is, so there is a reason to be asked for it."""
     try:
         check.check(path)
     except StoreError as error:
-        if error.code != db.DATABASE_CORRUPT:
+        if error.code != db.DATABASE_CORRUPT and not _is_older(path):
             raise
         return False
     return True
+
+
+def _is_older(path: Path) -> bool:
+    with contextlib.closing(db.connect_any_version(path)) as connection:
+        return db.schema_version(connection) < db.SCHEMA_VERSION
 
 
 def _last_kept(path: Path) -> Path | None:
@@ -119,36 +140,71 @@ def _carry_over(source: Path, new: sqlite3.Connection) -> bool:
         new.execute("ROLLBACK")
         return False
     try:
-        try:
-            boot = old.execute("SELECT boot_id, seen_boot_s FROM meta").fetchone()
-            new.execute("UPDATE meta SET boot_id = ?, seen_boot_s = ?", boot)
-        except (sqlite3.Error, ValueError):
-            whole = False
+        whole &= _copy_meta(old, new)
         for table in _TABLES:
             whole &= _copy(old, new, table)
+            whole &= _mend_references(new, table)
     finally:
         old.close()
     new.execute("COMMIT")
     return whole
 
 
+def _copy_meta(old: sqlite3.Connection, new: sqlite3.Connection) -> bool:
+    """The boot and what is known of the calendar; the epoch and its generations are the new one's own."""
+    try:
+        columns = [name for name in _columns(old, "meta") if name not in ("id", "epoch", "generation")]
+        values = old.execute(f"SELECT {', '.join(columns)} FROM meta").fetchone()  # noqa: S608
+        new.execute(f"UPDATE meta SET {', '.join(f'{name} = ?' for name in columns)}", values)  # noqa: S608
+    except (sqlite3.Error, TypeError):  # no row: None
+        return False
+    return True
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
 def _copy(old: sqlite3.Connection, new: sqlite3.Connection, table: str) -> bool:
     """Read from both ends: a damaged page in the middle hides neither. Rows that the schema refuses are left out."""
-    columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})")]
-    key = "id" if table == "session" else "session_id"
+    try:
+        known = set(_columns(old, table))
+    except sqlite3.Error:
+        return False
+    columns = [name for name in _columns(new, table) if name in known]
+    if not columns:
+        return True  # an earlier version had no such table
+    key = next(row[1] for row in new.execute(f"PRAGMA table_info({table})") if row[5] == 1)
     whole = True
     for order in ("ASC", "DESC"):
         try:
             for row in old.execute(f"SELECT {', '.join(columns)} FROM {table} ORDER BY {key} {order}"):  # noqa: S608
                 try:
                     new.execute(
-                        f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+                        f"INSERT OR IGNORE INTO {table} ({', '.join(columns)}) "  # noqa: S608
+                        f"VALUES ({', '.join('?' * len(columns))})",
                         row,
                     )
-                except sqlite3.IntegrityError:  # a wrong type, or a counter whose session could not be read
+                except sqlite3.IntegrityError:  # a wrong type
                     whole = False
         except sqlite3.Error:
             whole = False
             continue
         break
     return whole
+
+
+def _mend_references(new: sqlite3.Connection, table: str) -> bool:
+    """What names a row that could not be read stays without it, or goes where it cannot; whether there was nothing.
+
+    So a session whose person is lost goes on.
+    """
+    required = {row[1] for row in new.execute(f"PRAGMA table_info({table})") if row[3]}
+    mended = 0
+    for _, _, parent, column, *_ in new.execute(f"PRAGMA foreign_key_list({table})").fetchall():
+        lost = f"{column} IS NOT NULL AND {column} NOT IN (SELECT id FROM {parent})"  # noqa: S608
+        if column in required:
+            mended += new.execute(f"DELETE FROM {table} WHERE {lost}").rowcount  # noqa: S608
+        else:
+            mended += new.execute(f"UPDATE {table} SET {column} = NULL WHERE {lost}").rowcount  # noqa: S608
+    return not mended

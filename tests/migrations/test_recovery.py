@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sqlite3
@@ -177,3 +178,56 @@ def test_a_power_cut_at_any_step_is_made_good_by_another_try(
         assert found.sessions > MANY * 0.8
         assert len(running(path)) == found.running
     assert at >= 4
+
+
+EVERYTHING = """
+    INSERT INTO voucher_batch VALUES (1, 'warga', 2, NULL, NULL, '', 1.9e9, 'desa');
+    INSERT INTO voucher VALUES (1, 1, 'AAAAAAAA', NULL), (2, 1, 'BBBBBBBB', 1.9e9);
+    INSERT INTO account VALUES (1, 'kantor', 'hash', 'kantor', '', 0, 1.9e9, 1.9e9);
+    INSERT INTO person VALUES (1, 'CCCCCCCC', 'voucher', 'warga', 1, NULL, 1.9e9, 900.0),
+        (2, 'DDDDDDDD', 'account', 'kantor', NULL, 1, 1.9e9, NULL);
+    INSERT INTO voucher_device VALUES (1, '02:00:00:00:00:00', 1.9e9);
+    INSERT INTO person_day VALUES (1, '2033-05-18', 60.0, 1, 2);
+    INSERT INTO device (mac, person_id, rule, note) VALUES ('02:00:00:00:00:00', 1, NULL, ''),
+        ('02:00:00:00:09:09', NULL, 'block', 'hilang');
+    INSERT INTO closure VALUES (1, 'close', 1.9e9, NULL, 'Rapat', 1.9e9, 'desa', NULL);
+    INSERT INTO notice VALUES (1, 'Posyandu', 'Besok', NULL, NULL, 1.9e9, 'desa');
+    INSERT INTO staff_user VALUES (1, 'desa', 'operator', 'hash', 0, 0, 1.9e9, 1.9e9);
+    INSERT INTO audit VALUES (1, 1.9e9, 'boot', 1.0, 'desa', 'operator', 'a.b', 'c', NULL, NULL);
+    UPDATE meta SET day = '2033-05-18', trusted_wall_s = 2e9, counted_boot_s = 990.0;
+    UPDATE session SET person_id = 1 WHERE mac = '02:00:00:00:00:00';
+"""
+
+
+def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    tables = recovery._TABLES
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+        meta = connection.execute("SELECT boot_id, seen_boot_s, day, trusted_wall_s, counted_boot_s FROM meta")
+        return {**found, "meta": meta.fetchall()}
+
+
+def test_people_vouchers_accounts_and_the_offices_words_are_carried_over(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(EVERYTHING)
+    before = everything(path)
+    assert all(before.values())
+    db.write_marker(path, "of another")
+    found = recovery.recover(path)
+    assert found is not None
+    assert found.whole
+    assert everything(path) == before
+
+
+def test_a_session_goes_on_without_a_person_who_was_lost(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(EVERYTHING)
+        connection.executescript("DELETE FROM person; DELETE FROM voucher_batch;")  # foreign keys are off here
+    db.write_marker(path, "of another")
+    found = recovery.recover(path)
+    assert found is not None
+    assert (found.whole, found.running) == (False, MANY // 2)
+    after = everything(path)
+    assert after["voucher"] == after["voucher_device"] == after["person_day"] == []
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
