@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from portal import cli_hours, cli_office, cli_technician, cli_vouchers
+from portal import cli_hours, cli_office, cli_staff, cli_technician, cli_vouchers
 from portal.cli_parts import (
     FILE,
     SITE,
@@ -205,7 +205,13 @@ def _say_mistakes(mistakes: Sequence[Any], as_json: bool) -> None:
     click.echo(f"{count} mistake{'s' * (count != 1)}.", err=True)
 
 
-for command in (*cli_vouchers.COMMANDS, *cli_office.COMMANDS, *cli_hours.COMMANDS, *cli_technician.COMMANDS):
+for command in (
+    *cli_vouchers.COMMANDS,
+    *cli_office.COMMANDS,
+    *cli_hours.COMMANDS,
+    *cli_staff.COMMANDS,
+    *cli_technician.COMMANDS,
+):
     gerbang.add_command(command)
 
 
