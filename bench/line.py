@@ -126,6 +126,9 @@ def netctl_only(
             link_up_kbit=link_up_kbit,
             portal_port=8080,
             portal_tls_port=None,
+            staff_port=8444,
+            garden_networks=("203.0.113.0/24",),
+            block_address="192.0.2.1",
             socket_path=str(run / "netctl.sock"),
             state_path=str(run / "state.json"),
         )

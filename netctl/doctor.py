@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+from msgspec import structs
 
 from netctl.api.client import Client
 from netctl.api.errors import CONFIG, NetctlError
@@ -46,16 +47,28 @@ def examine(config_path: Path, make_kernel: Callable[[GatewayConfig], Kernel]) -
     except NetctlError as error:
         yield Finding("fail", "daemon", error.message, error.hint or START)
     else:
-        yield from _daemon(status)
+        yield from _daemon(status, config)
+        # what stands now is right if it is as the daemon holds it, not as it was configured
+        config = structs.replace(config, link_down_kbit=status.link_down_kbit, link_up_kbit=status.link_up_kbit)
     yield from _statefile(Path(config.state_path))
     yield from _kernel(config, make_kernel, status)
 
 
-def _daemon(status: Status) -> Iterator[Finding]:
+def _daemon(status: Status, config: GatewayConfig) -> Iterator[Finding]:
     numbers = f"generation {status.generation}, {status.grants} grants, {status.members} addresses"
     yield Finding("ok", "daemon", f"It answers (version {status.version}): {numbers}.")
     if status.problem:
         yield Finding("fail", "problem", status.problem, "See its log; it tries again at each tick.")
+    for name, now, configured in (
+        ("link down", status.link_down_kbit, config.link_down_kbit),
+        ("link up", status.link_up_kbit, config.link_up_kbit),
+    ):
+        if now is None:
+            yield Finding("ok", name, "Its rate is not known, so only each user's is held.")
+        elif now == configured:
+            yield Finding("ok", name, f"Held at {now} kbit/s, as configured.")
+        else:
+            yield Finding("ok", name, f"Held at {now} kbit/s now; configured is {configured or 'no'} kbit/s.")
     if status.epoch is None:
         fix = "Is the portal running? It pushes every few seconds."
         yield Finding("warn", "state", "No state was pushed in this boot yet.", fix)

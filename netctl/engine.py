@@ -435,7 +435,8 @@ class Engine:
         elif ops:  # start: no memory to compare with; what a pause alone brings about is left out
             for op in ops:
                 learned = isinstance(op, SetMember) and ":" in op.ip and op.ip not in model.members
-                if isinstance(op, DelMember | SetClass | SetMember) and not learned:
+                reshaped = isinstance(op, SetClass) and (op.direction, op.minor) in model.classes  # by shape_link
+                if isinstance(op, DelMember | SetClass | SetMember) and not learned and not reshaped:
                     odd.append(op)
         self._drift = len(odd) + (not intact)
         self._drift_total += self._drift

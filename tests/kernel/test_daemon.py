@@ -115,7 +115,9 @@ class Box:
             ["ip", "neigh", "show", "nud", "permanent"], ["ip", "-br", "address"],
         ):  # fmt: skip
             lines = self.gateway.run(command).stdout.splitlines()
-            said += [line for line in lines if not line.startswith(("#", "*", ":", "COMMIT"))]
+            lines = [line for line in lines if not line.startswith(("#", "*", ":", "COMMIT"))]
+            # Classes come in the order of their hash buckets, in which a class that was set again stands first.
+            said += sorted(lines) if command[:2] == ["tc", "class"] else lines
         return "\n".join(said)
 
     def close(self) -> None:
@@ -233,6 +235,29 @@ def test_the_doctor_is_content_with_a_running_gateway_and_not_with_none(box: Box
     assert ill.returncode == 69
     assert "fail  daemon" in ill.stdout
     assert "fail  rules" in ill.stdout
+
+
+def test_a_shaped_link_is_held_by_the_ticks_told_by_the_doctor_and_forgotten_at_the_end(box: Box) -> None:
+    box.start("--keep")
+    box.client.apply(state(grant(1, down_kbit=None)))
+    told = box.client.shape_link(8_000, 3_000)
+    assert (told.down_kbit, told.up_kbit) == (8_000, 3_000)
+    time.sleep(1.2)  # two ticks
+    held = box.client.link()
+    assert (held.down_kbit, held.up_kbit) == (8_000, 3_000)
+    assert (
+        "rate 8Mbit ceil 8Mbit" in box.kernel_text()
+        and "class down 0x10 rate 64 ceil 8000 kbit prio 1" in box.client.dump()
+    )
+    assert (box.client.status().drift_total, box.client.status().problem) == (0, None)
+    well = box.netctl("doctor", "--config", str(box.config_file))
+    assert well.returncode == 0, well.stdout
+    assert "link down: Held at 8000 kbit/s now; configured is 20000 kbit/s." in well.stdout
+    box.end(signal.SIGKILL)
+    box.start()
+    assert box.client.link().down_kbit == 20_000
+    assert "rate 20Mbit ceil 20Mbit" in box.kernel_text()
+    assert box.client.status().drift_total == 0
 
 
 def test_a_dry_run_without_a_daemon_reads_the_kernel_only(box: Box) -> None:

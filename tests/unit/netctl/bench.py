@@ -85,6 +85,7 @@ class Gateway:
         return self.engine.apply(state(*grants, generation=self._generation)).ops
 
     def restart(self, boot_id: str = BOOT) -> Engine:
+        self.kernel.link = (self.config.link_down_kbit, self.config.link_up_kbit)  # a new daemon knows no other
         self.engine = Engine(self.config, self.kernel, self.clock, boot_id)
         self.engine.start()
         return self.engine

@@ -225,6 +225,20 @@ def test_a_healthy_gateway_has_no_warning(run: Any, daemon: Daemon, config_file:
     assert run("doctor", "--config", config_file).code == 0
 
 
+def test_the_doctor_takes_the_link_as_the_daemon_holds_it(daemon: Daemon, config_file: Path) -> None:
+    daemon.gateway.engine.shape_link(8_000, None)
+    asked: list[GatewayConfig] = []
+
+    def make(config: GatewayConfig) -> Borrowed:
+        asked.append(config)
+        return Borrowed(daemon.gateway.kernel)
+
+    found = {finding.name: finding.message for finding in examine(config_file, make)}
+    assert found["link down"] == "Held at 8000 kbit/s now; configured is 20000 kbit/s."
+    assert found["link up"] == "Held at 10000 kbit/s, as configured."
+    assert (asked[0].link_down_kbit, asked[0].link_up_kbit) == (8_000, 10_000)
+
+
 def test_the_doctor_names_what_is_wrong_and_what_to_do(run: Any, daemon: Daemon, config_file: Path) -> None:
     kernel = daemon.gateway.kernel
     daemon.gateway.push(grant(1))

@@ -162,6 +162,13 @@ def test_the_link_is_shaped_told_and_as_configured_again_after_none_and_after_a_
     assert gateway.restart().link().down_kbit == 20_000
 
 
+def test_a_restart_while_the_link_was_shaped_is_no_drift(gateway: Gateway) -> None:
+    gateway.push(grant(1, down_kbit=None), grant(2))
+    gateway.engine.shape_link(8_000, None)
+    assert gateway.restart().status().drift_total == 0
+    assert gateway.kernel.classes[Direction.DOWN, 0x10].ceil_kbit == 20_000
+
+
 def test_a_link_shaped_as_it_is_costs_the_kernel_one_question(gateway: Gateway) -> None:
     gateway.push(*[grant(n) for n in range(1, 60)])
     gateway.kernel.calls.clear()
