@@ -1,37 +1,48 @@
 """The guest pages as bytes: rendered from templates, compressed, and kept where the same page is asked for again. It
 must not know requests, MACs, the gate or the clock.
 
-What most phones get, the landing page, depends on the language and the uplink's state alone, so it is made once and
-served from memory.
+What most phones get, the landing page, depends on the language and on what its door says (portal.guest.door) alone, so
+it is made once and served from memory.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
+import threading
 import zlib
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Final
 from urllib.parse import urlencode
 
 from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
-from portal.config import Plan, SiteConfig
+from portal import markdown
+from portal.config import SiteConfig
+from portal.domain import codes
+from portal.domain.model import Notice, Uplink, UplinkState
+from portal.guest.door import Door
+from portal.guest.standing import Standing
+from portal.guest.words import Message, Words
 from portal.language import Language, load_languages
+from portal.vouchers.html import qr_path
+from portal.vouchers.url import code_url
 
-TERMS = (
+TERMS: Final = (
     "terms.lawful",
     "terms.no-harm",
     "terms.shared",
     "terms.logged",
     "terms.not-logged",
     "terms.no-promise",
-    "terms.contact",
 )
-PROBLEMS = (
+PROBLEMS: Final = (
     "database",
     "database-full",
     "database-corrupt",
@@ -41,7 +52,11 @@ PROBLEMS = (
     "other-site",
     "error",
 )
-_MAX_KEPT = 64
+NAMES: Final = ("landing", "status", "code", "info", "notice", "blocked", "problem")
+MOST_NOTICE_CHARACTERS: Final = 6000
+"""Of notices on one page, which has to be small: those that come after are links."""
+_MAX_KEPT: Final = 128
+_WORK_OF_KEPT, _WORK_OF_ONE = 9, 3  # of gzip: a page for one reading must be made fast, not be 5 per cent smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +73,9 @@ class Pages:
     :raises ValueError: a catalogue that cannot be read
     """
 
-    def __init__(self, config: SiteConfig, address: str) -> None:
+    def __init__(self, config: SiteConfig, words: Words) -> None:
         self._config = config
-        self._address = address
+        self._words = words
         self.languages: Mapping[str, Language] = load_languages(__package__)
         self.default = self.languages.get(config.site.language) or next(iter(self.languages.values()))
         sources = {
@@ -78,106 +93,221 @@ class Pages:
             undefined=StrictUndefined,
             auto_reload=False,
         )
-        environment.globals.update(css=Markup(css), languages=tuple(self.languages.values()))  # noqa: S704, our own file
-        self._templates = {
-            name: environment.get_template(f"{name}.html") for name in ("landing", "status", "info", "problem")
-        }
-        self._kept: dict[tuple[str, str, str], Page] = {}
-        for language in self.languages.values():
-            self.landing(language, None)
-            self.info(language)
-            for code in PROBLEMS:
-                self.problem(language, code)
+        environment.globals.update(
+            css=Markup(css),  # noqa: S704, our own file
+            languages=tuple(self.languages.values()),
+            methods=frozenset(config.access.methods),
+            address=config.lan.address.partition("/")[0],
+        )
+        self._templates = {name: environment.get_template(f"{name}.html") for name in NAMES}
+        self._kept: OrderedDict[tuple[object, ...], Page] = OrderedDict()
+        self._lock = threading.Lock()
+        self._qr = functools.lru_cache(maxsize=512)(lambda code: qr_path(code_url(config, code)))
+        self._html = functools.lru_cache(maxsize=64)(markdown.to_html)
+        self._qr("")
+        self._html("")
 
     def query(self, language: Language) -> str:
         """What a link adds so that the next page speaks the same language: nothing for the site's own."""
         return "" if language is self.default else "?" + urlencode({"lang": language.code})
 
-    def landing(self, language: Language, uplink_down: str | None) -> Page:
-        """``uplink_down``: the sentence that says so, or None while the uplink works."""
-        return self._keep("landing", language, uplink_down or "", here="/", uplink_down=uplink_down)
+    def landing(self, language: Language, door: Door) -> Page:
+        plan = self._words.plan(self._config.access.plan or self._config.plan[0].id)
 
-    def info(self, language: Language) -> Page:
-        """Who runs this network, on what terms: the venue-info-url of RFC 8908."""
-        return self._keep("info", language, "", here="/info")
+        def render(level: int) -> Page:
+            return self._page(
+                "landing",
+                language,
+                level,
+                title=door.title,
+                door=door,
+                here="/",
+                speed=self._words.speed(language, (plan.down_kbit, plan.up_kbit)),
+                time=self._words.session_time(language, plan),
+                daily=self._words.daily(language, plan),
+            )
 
-    def problem(self, language: Language, code: str) -> Page:
-        """Why it does not work, and what to do. A code without words of its own gets those of "error"."""
-        words = code if code in PROBLEMS else "error"
-        return self._keep(
-            "problem",
+        if door.typed or door.moved is not None:  # of one device, and not asked for again
+            return render(_WORK_OF_ONE)
+        return self._keep(("landing", language.code, door), render)
+
+    def code(self, language: Language, code: str, *, online: bool, moved: Message | None) -> Page:
+        """Where a QR leads: one button that sends the code."""
+        return self._page(
+            "code",
             language,
-            code,
-            here="/",
+            title=language.text("code.title"),
+            here=f"/v/{code}",
             code=code,
-            what=language.text(f"problem.{words}.what"),
-            todo=language.text(f"problem.{words}.todo"),
-            stay_online=words not in ("unknown-device", "other-site"),
+            shown=codes.shown(code),
+            online=online,
+            moved=moved,
         )
 
     def status(
         self,
         language: Language,
-        plan: Plan,
+        standing: Standing,
         *,
-        remaining_s: float | None,
-        up_bytes: int,
-        down_bytes: int,
-        uplink_down: str | None,
+        return_code: str | None,
+        may_leave: bool,
+        uplink: Uplink,
     ) -> Page:
-        html = self._render(
+        """``return_code`` None: this device has none. ``may_leave``: logging out means something."""
+        words, now_wall_s = self._words, standing.now.wall_s
+        return self._page(
             "status",
             language,
+            title=language.text("status.title"),
             here="/status",
-            plan=self._plan_words(language, plan),
-            uplink_down=uplink_down,
-            time_left=None if remaining_s is None else language.duration(remaining_s),
-            used=language.text("both-ways", down=language.size(down_bytes), up=language.size(up_bytes)),
-            address=self._address,
+            uplink=words.uplink(language, uplink, now_wall_s),
+            outage=uplink.state is UplinkState.DOWN,
+            slow=words.slow(language, standing.plan, standing.left, now_wall_s),
+            rows=_status_rows(language, words, standing),
+            code=return_code and codes.shown(return_code),
+            qr=return_code and self._qr(return_code),
+            may_leave=may_leave,
         )
-        # Made for one reading: speed counts more than the last 5 per cent of size.
-        return _page(html, level=3)
 
-    def _keep(self, name: str, language: Language, variant: str, **values: object) -> Page:
-        key = (name, language.code, variant)
-        page = self._kept.get(key)
-        if page is None:
-            plan = self._plan_words(language, self._config.plan[0])
-            page = _page(self._render(name, language, plan=plan, **values), level=9)
-            if len(self._kept) >= _MAX_KEPT:  # uplink sentences carry a time; they must not pile up for years
-                self._kept.clear()
+    def info(
+        self,
+        language: Language,
+        notices: Sequence[Notice] | None,
+        *,
+        uplink: Message | None,
+        closed: Message | None,
+        now_wall_s: float,
+    ) -> Page:
+        """Who runs this network, its hours, terms and news: the venue-info-url of RFC 8908.
+
+        ``notices`` None: they cannot be read now. ``closed``: why it is not open now.
+        """
+        holidays = self._words.holidays(language, now_wall_s)
+        fresh, older = _split(notices or ())
+
+        def render(level: int) -> Page:
+            plan = self._words.plan(self._config.access.plan or self._config.plan[0].id)
+            return self._page(
+                "info",
+                language,
+                level,
+                title=language.text("info.title"),
+                here="/info",
+                uplink=uplink,
+                closed=closed,
+                notices=[(notice, self._html(notice.body)) for notice in fresh],
+                older=older,
+                unread=notices is None,
+                weeks=self._words.weeks(language),
+                holidays=holidays,
+                time=self._words.session_time(language, plan),
+                speed=self._words.speed(language, (plan.down_kbit, plan.up_kbit)),
+                daily=self._words.daily(language, plan),
+            )
+
+        key = ("info", language.code, uplink, closed, tuple(holidays), None if notices is None else tuple(notices))
+        return self._keep(key, render)
+
+    def notice(self, language: Language, notice: Notice) -> Page:
+        def render(level: int) -> Page:
+            return self._page(
+                "notice",
+                language,
+                level,
+                title=notice.title,
+                here=f"/info/{notice.id}",
+                body=self._html(notice.body),
+            )
+
+        return self._keep(("notice", language.code, notice), render)
+
+    def blocked(self, language: Language, name: str) -> Page:
+        """A name that this site blocks; ``name`` may be empty."""
+        return self._page(
+            "blocked",
+            language,
+            title=language.text("name.title"),
+            here="/blocked",
+            name=name,
+            reason=self._config.block.reason,
+            mistake=self._words.ask(language, "contact.mistake"),
+        )
+
+    def problem(self, language: Language, code: str) -> Page:
+        """Why it does not work, and what to do. A code without words of its own gets those of "error"."""
+        words = code if code in PROBLEMS else "error"
+
+        def render(level: int) -> Page:
+            return self._page(
+                "problem",
+                language,
+                level,
+                title=language.text("problem.title"),
+                here="/",
+                code=code,
+                what=language.text(f"problem.{words}.what"),
+                todo=language.text(f"problem.{words}.todo"),
+                stay_online=words not in ("unknown-device", "other-site"),
+            )
+
+        return self._keep(("problem", language.code, code), render)
+
+    def _keep(self, key: tuple[object, ...], render: Callable[[int], Page]) -> Page:
+        with self._lock:
+            page = self._kept.get(key)
+            if page is not None:
+                self._kept.move_to_end(key)
+                return page
+        page = render(_WORK_OF_KEPT)
+        with self._lock:
             self._kept[key] = page
+            if len(self._kept) > _MAX_KEPT:
+                self._kept.popitem(last=False)
         return page
 
-    def _render(self, name: str, language: Language, **values: object) -> str:
-        return self._templates[name].render(
+    def _page(self, template: str, language: Language, level: int = _WORK_OF_ONE, **values: object) -> Page:
+        html = self._templates[template].render(
             _=language.text,
             lang=language,
             site=self._config.site.name or self._config.wifi.ssid or language.text("site.default-name"),
-            title=language.text(f"{name}.title"),
             query=self.query(language),
             terms=[language.text(rule) for rule in TERMS],
             terms_version=language.text("terms.version", version=self._config.portal.terms_version),
+            ask=self._words.ask(language, "contact.help"),
             **values,
         )
-
-    @staticmethod
-    def _plan_words(language: Language, plan: Plan) -> dict[str, str]:
-        def rate(kbit: int | None) -> str:
-            return language.text("plan.unlimited") if kbit is None else language.rate(kbit)
-
-        if plan.session_minutes is None:
-            time = language.text("plan.unlimited")
-        else:
-            time = language.text("plan.time-each", duration=language.duration(plan.session_minutes * 60))
-        if plan.down_kbit is None and plan.up_kbit is None:
-            speed = language.text("plan.unlimited")
-        else:
-            speed = language.text("both-ways", down=rate(plan.down_kbit), up=rate(plan.up_kbit))
-        return {"speed": speed, "time": time}
+        plain = re.sub(r"\n\s*", "\n", html).encode()
+        compressor = zlib.compressobj(level, zlib.DEFLATED, 31)  # 31: a gzip wrapper, without a time stamp
+        return Page(plain, compressor.compress(plain) + compressor.flush())
 
 
-def _page(html: str, level: int) -> Page:
-    plain = re.sub(r"\n\s*", "\n", html).encode()
-    compressor = zlib.compressobj(level, zlib.DEFLATED, 31)  # 31: a gzip wrapper, without a time stamp
-    return Page(plain, compressor.compress(plain) + compressor.flush())
+def _status_rows(language: Language, words: Words, standing: Standing) -> list[tuple[str, str]]:
+    """(what, how much), what ends it first of all first."""
+    rows = []
+    if standing.remaining_s is not None:
+        rows.append((language.text("status.time-left"), language.duration(standing.remaining_s)))
+    if standing.closes_first and standing.opening.until_wall_s is not None:
+        when = words.when(language, standing.opening.until_wall_s, standing.now.wall_s)
+        rows.append((language.text("status.closes"), when))
+    if not standing.left.spent:
+        if standing.left.seconds is not None:
+            rows.append((language.text("status.budget-time"), language.duration(standing.left.seconds)))
+        if standing.budget_bytes is not None:
+            rows.append((language.text("status.budget-data"), language.size(standing.budget_bytes)))
+    up_bytes, down_bytes = standing.used_bytes
+    used = language.text("both-ways", down=language.size(down_bytes), up=language.size(up_bytes))
+    rows.append((language.text("status.used"), used))
+    rows.append((language.text("plan.speed"), words.speed(language, standing.rates_kbit)))
+    return rows
+
+
+def _split(notices: Sequence[Notice]) -> tuple[list[Notice], list[Notice]]:
+    """Those that fit on the page, and the others."""
+    fresh: list[Notice] = []
+    room = MOST_NOTICE_CHARACTERS
+    for number, notice in enumerate(notices):
+        room -= len(notice.body) + len(notice.title)
+        if room < 0 and fresh:
+            return fresh, list(notices[number:])
+        fresh.append(notice)
+    return fresh, []

@@ -11,7 +11,7 @@ from werkzeug.test import Client, TestResponse
 
 from portal.config import Lan, Plan, Portal, Site, SiteConfig
 from portal.guest.app import create_app
-from tests.unit.guest.fake_gate import FakeGate
+from tests.unit.guest.fake_gate import NOW, FakeGate
 
 GATEWAY = "10.77.0.1"
 PHONE = "10.77.0.5"
@@ -27,18 +27,23 @@ class Phone:
     host: str | None = GATEWAY
     headers: dict[str, str] = field(default_factory=dict)
 
-    def __call__(self, method: str, path: str, host: str | None = None, **headers: str) -> TestResponse:
+    def __call__(
+        self, method: str, path: str, host: str | None = None, data: dict[str, str] | None = None, **headers: str
+    ) -> TestResponse:
         environ: dict[str, Any] = {"REMOTE_ADDR": self.ip, "SERVER_NAME": f"::ffff:{GATEWAY}", "SERVER_PORT": "8080"}
         named = {name.replace("_", "-"): value for name, value in headers.items()} | self.headers
         host = self.host if host is None else host
         client = Client(self.app, use_cookies=True)
-        return client.open(path, method=method, headers=named, environ_overrides={**environ, "HTTP_HOST": host or ""})
+        environ["HTTP_HOST"] = host or ""
+        return client.open(path, method=method, headers=named, data=data, environ_overrides=environ)
 
     def get(self, path: str, host: str | None = None, **headers: str) -> TestResponse:
         return self("GET", path, host, **headers)
 
-    def post(self, path: str, host: str | None = None, **headers: str) -> TestResponse:
-        return self("POST", path, host, **headers)
+    def post(
+        self, path: str, host: str | None = None, data: dict[str, str] | None = None, **headers: str
+    ) -> TestResponse:
+        return self("POST", path, host, data, **headers)
 
 
 @pytest.fixture
@@ -61,7 +66,7 @@ def gate() -> FakeGate:
 
 @pytest.fixture
 def app(config: SiteConfig, gate: FakeGate) -> Flask:
-    return create_app(config, gate)
+    return create_app(config, gate, lambda: NOW)
 
 
 @pytest.fixture

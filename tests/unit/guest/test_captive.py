@@ -10,9 +10,10 @@ from flask import Flask
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from portal.admission import GateError
+from portal.gatekeeper import GateError
 from portal.config import SiteConfig
-from portal.guest.app import _normal_ip, create_app
+from portal.guest.answers import normal_ip
+from portal.guest.app import create_app
 from tests.unit.guest.conftest import GATEWAY, MAC, PHONE, Phone
 from tests.unit.guest.fake_gate import FakeGate
 
@@ -124,7 +125,7 @@ def test_an_ipv6_literal_is_own_if_the_connection_was_made_to_it(
     assert Client(app).open("/", environ_overrides=overrides).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/generate_204", "/wp-login.php", "/static/x.css", "/login", "/logout"])
+@pytest.mark.parametrize("path", ["/generate_204", "/wp-login.php", "/login", "/code", "/v", "/v/", "/v/a/b", "/info/x", "/logout"])
 def test_unknown_pages_and_wrong_methods_on_own_name_lead_to_the_first_page(phone: Phone, path: str) -> None:
     response = phone.get(path)
     assert (response.status_code, response.headers["Location"]) == (302, "/")
@@ -188,4 +189,4 @@ class TestComingBackOnAnotherAddress:
     ],
 )
 def test_addresses_have_one_spelling(text: str, normal: str) -> None:
-    assert _normal_ip(text) == normal
+    assert normal_ip(text) == normal

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal import language
-from portal.guest import pages
+from portal.guest import pages, words
 from portal.language import Language, load_languages
 
 GUEST = Path(pages.__file__).parent
@@ -46,11 +46,12 @@ def ids_in_use() -> set[str]:
     found = {
         match
         for path in [*GUEST.glob("templates/*.html"), *GUEST.glob("*.py"), Path(language.__file__)]
-        for match in re.findall(r"""(?:_|text|counted)\(\s*['"]([a-z.-]+)['"]""", path.read_text())
+        for match in re.findall(r"""(?:_|text|counted|ask)\((?:language, )?\s*['"]([a-z.-]+)['"]""", path.read_text())
     }
     found |= set(pages.TERMS)
     found |= {f"problem.{code}.{part}" for code in pages.PROBLEMS for part in ("what", "todo")}
-    return found | {f"{name}.title" for name in ("landing", "status", "info", "problem")}
+    found |= {f"refused.{refusal}.title" for refusal in words._LINES}
+    return found | {line for lines in words._LINES.values() for line in lines}
 
 
 def test_english_is_complete_and_no_catalogue_has_ids_of_its_own() -> None:

@@ -7,27 +7,26 @@ import gzip
 import hashlib
 import json
 import re
-import time
 
 import msgspec
 import pytest
 from flask import Flask
 
-from portal.admission import GateError
+from portal.gatekeeper import GateError
 from portal.config import SiteConfig
 from portal.domain.model import Uplink, UplinkState
-from portal.guest import app as app_module
+from portal.guest import arrivals
 from portal.guest.app import create_app
 from portal.guest.pages import PROBLEMS
 from tests.unit.guest.conftest import GATEWAY, MAC, PHONE, Phone
-from tests.unit.guest.fake_gate import FakeGate
+from tests.unit.guest.fake_gate import NOW, VOUCHER, FakeGate
 
 MAX_GZIPPED_BYTES = 8 * 1024
 
 
 def every_page(phone: Phone, gate: FakeGate) -> dict[str, bytes]:
     """Each page in each language, with the uplink down, where the page is longest."""
-    gate.state = Uplink(UplinkState.DOWN, time.time())
+    gate.state = Uplink(UplinkState.DOWN, NOW.wall_s)
     pages = {}
     for lang in ("id", "en"):
         pages[f"landing-{lang}"] = phone.get(f"/?lang={lang}")
@@ -93,7 +92,7 @@ class TestOneTap:
     def test_login_is_303_to_status_and_logout_303_to_the_first_page(self, phone: Phone, gate: FakeGate) -> None:
         response = phone.post("/login")
         assert (response.status_code, response.headers["Location"]) == (303, "/status")
-        assert gate.logins == [(MAC, PHONE, "warga", "3")]
+        assert gate.logins == [(MAC, PHONE, "terms", "3")]
         assert phone.get("/status").status_code == 200
         assert phone.get("/").headers["Location"] == "/status"
         response = phone.post("/logout")
@@ -103,8 +102,9 @@ class TestOneTap:
 
     def test_the_landing_page_s_form_is_that_login(self, phone: Phone) -> None:
         html = phone.get("/").text
+        forms = re.findall(r'<form method="post" action="(/\w+)">', html)
+        assert forms == ["/login", "/code"]
         assert re.search(r'<form method="post" action="/login">\s*<button>Masuk ke internet</button>', html)
-        assert html.count("<form") == 1
 
     def test_tapping_twice_is_no_error(self, phone: Phone, gate: FakeGate) -> None:
         assert [phone.post("/login").status_code for _ in range(2)] == [303, 303]
@@ -129,7 +129,7 @@ class TestOneTap:
         assert phone.post("/logout").headers["Location"] == "/"
 
 
-@pytest.mark.parametrize("path", ["/login", "/logout"])
+@pytest.mark.parametrize("path", ["/login", "/code", "/account", "/wait", "/told", "/logout"])
 @pytest.mark.parametrize(
     ("headers", "allowed"),
     [
@@ -150,21 +150,16 @@ class TestOneTap:
 def test_a_form_of_another_site_does_nothing(
     phone: Phone, gate: FakeGate, path: str, headers: dict[str, str], allowed: bool
 ) -> None:
-    gate.login(MAC, PHONE, _plan(), "3")
+    gate.enter_by_terms(MAC, PHONE, "3")
     gate.logins.clear()
     phone.headers = headers
-    response = phone.post(path)
+    gate.codes[VOUCHER], gate.accounts["kantor"], gate.methods = 1, "rahasia", ("terms", "account")
+    response = phone.post(path, data={"code": VOUCHER, "name": "kantor", "password": "rahasia"})
     assert response.status_code == (303 if allowed else 403)
     if not allowed:
-        assert gate.logins == []
+        assert gate.logins == gate.waited == gate.told == []
         assert MAC in gate.sessions
         assert "situs lain" in response.text
-
-
-def _plan():
-    from portal.config import DEFAULT_PLAN
-
-    return DEFAULT_PLAN
 
 
 class TestLanguages:
@@ -223,23 +218,29 @@ class TestTruth:
             assert text in english
 
     def test_the_rate_shown_is_the_session_s_plan(self, phone: Phone, gate: FakeGate, config: SiteConfig) -> None:
-        gate.login(MAC, PHONE, config.plan[1], "3")
+        gate.plan = config.plan[1].id
+        phone.post("/login")
         assert phone.get("/status").text.count("tanpa batas") == 1
 
     def test_the_uplink_s_state_is_told_before_and_after_login(self, phone: Phone, gate: FakeGate) -> None:
         assert "Internet terputus" not in phone.get("/").text
-        # 09.12 in Makassar (UTC+8), on a day long gone
-        gate.state = Uplink(UplinkState.DOWN, 1_780_017_120.0)
-        assert "Internet terputus sejak 29 Mei 09.12." in phone.get("/").text
+        gate.state = Uplink(UplinkState.DOWN, NOW.wall_s)  # 09.12 in Makassar (UTC+8)
+        assert "Internet terputus sejak 09.12." in phone.get("/").text
         phone.post("/login")
         html = phone.get("/status").text
-        assert "Internet terputus sejak 29 Mei 09.12." in html
+        assert "Internet terputus sejak 09.12." in html
+        gate.state = Uplink(UplinkState.DOWN, NOW.wall_s - 86_400)
+        assert "Internet terputus sejak 28 Mei 09.12." in phone.get("/status").text
         assert "Silakan pakai internet" not in html
         assert "down since" in phone.get("/status?lang=en").text
         gate.state = Uplink(UplinkState.DOWN, None)
         assert "Internet sedang terputus." in phone.get("/status").text
         gate.state = Uplink(UplinkState.UNKNOWN, None)
         assert "Internet terputus" not in phone.get("/status").text
+        gate.state = Uplink(UplinkState.DEGRADED, NOW.wall_s)
+        html = phone.get("/status").text
+        assert "Internet sedang lambat atau tersendat." in html
+        assert "Silakan pakai internet" in html
 
     def test_a_name_cannot_bring_markup(self, config: SiteConfig, gate: FakeGate) -> None:
         site = msgspec.structs.replace(config.site, name='<b onclick="x">&')
@@ -287,7 +288,7 @@ class TestProblems:
         self, phone: Phone, gate: FakeGate, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         now_s = 1000.0
-        monkeypatch.setattr(app_module.time, "monotonic", lambda: now_s)
+        monkeypatch.setattr(arrivals.time, "monotonic", lambda: now_s)
         gate.broken = GateError("netctl", "no socket", "Start netctl.")
         for _ in range(50):
             phone.get("/")
@@ -313,7 +314,7 @@ class TestProblems:
         assert MAC in gate.sessions
 
     def test_a_mistake_in_the_program_is_a_page_and_no_traceback(self, phone: Phone, gate: FakeGate) -> None:
-        gate.login = None  # type: ignore[method-assign,assignment]
+        gate.enter_by_terms = None  # type: ignore[method-assign,assignment]
         response = phone.post("/login")
         assert response.status_code == 500
         assert "Ada kesalahan pada alat Wi-Fi ini." in response.text
