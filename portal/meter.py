@@ -280,6 +280,8 @@ class Meter:
                 now = self._read_clock()
                 sessions.note_time(database, now)
                 counted = self._count(database, now)
+                if self._view.since_boot_s is not None and self._view.state is self._uplink.state:
+                    sessions.set_uplink(database, self._view, now)
                 if now.boot_s >= self._forget_due_boot_s:
                     counters.forget(database, now)
             if now.boot_s >= self._forget_due_boot_s:

@@ -24,7 +24,7 @@ log = logging.getLogger("gerbang.uplink")
 RESOLVERS_ASKED: Final = 2  # questions in one check: two to one resolver, or one to each of two
 RESOLVER_S: Final = 1.5
 ROUTER_S: Final = 1.0
-ECHOES, ECHO_EVERY_S, ECHO_S = 5, 0.2, 1.5  # 20 a minute: 3 MB a day, and loss in steps of 5 %
+ECHOES, ECHO_EVERY_S, ECHO_S = 5, 0.2, 1.5  # 20 a minute: 2 MB a day, and loss in steps of 5 %
 SUCCESS: Final = (200, 204)  # a redirect is the provider's own portal or block page
 
 

@@ -21,8 +21,8 @@ from portal.domain.reflectors import Delay, Reflectors
 
 TICK_S: Final = 0.5
 IDLE_TICK_S: Final = 1.0
-# Six a second find a queue within a second and cost 2 MB in an hour of use; one in ten seconds keeps the usual delays
-# known while nobody uses the line.
+# Six a second find a queue within a second and cost 2 MB in an hour of use, both ways together; one in ten seconds
+# keeps the usual delays known while nobody uses the line.
 PING_EVERY_S: Final = 1 / 6
 IDLE_PING_EVERY_S: Final = 10.0
 BUSY_FOR_S: Final = 5.0  # after the last traffic, so that pauses between pages do not count
@@ -227,7 +227,7 @@ class Follower:
                 if len(self._window) >= DELAYED_OF_WINDOW:  # not on news from before the last cut
                     room = max(0.0, 1 - self._excess())
                     direction.set(direction.rate_kbit * (1 + (GROW_PER_S - 1) * room) ** elapsed_s)
-            elif direction.load < LOW_LOAD and not self._is_queued():
+            elif direction.load < LOW_LOAD:
                 direction.approach(direction.bounds.base_kbit, RETURN_PER_S**elapsed_s)
 
     def _forget(self, now_boot_s: float) -> None:

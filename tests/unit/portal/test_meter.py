@@ -356,6 +356,25 @@ def test_the_uplink_is_written_on_change(meter: Meter, gate: Gate, clock: Clock,
     assert found.since_wall_s == pytest.approx(clock.now.wall_s - (clock.now.boot_s - 1000.0), abs=0.01)
 
 
+def test_delay_and_loss_ride_along_with_a_flush_and_cause_none(
+    meter: Meter, gate: Gate, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    def quality() -> tuple[float | None, float | None]:
+        found = gate.uplink()
+        return found.latency_ms, found.loss
+
+    meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=20.0))
+    assert quality() == (20.0, None)
+    for _ in range(2):
+        clock.forward(module.FLUSH_S + 1)
+        meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
+    assert quality() == (20.0, None), "nobody is online: nothing is written"
+    gate.enter_by_terms(MAC, "10.77.0.9", "1")
+    clock.forward(module.FLUSH_S + 1)
+    meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
+    assert quality() == (35.0, 0.05)
+
+
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
