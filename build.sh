@@ -8,6 +8,8 @@ readonly VENV=.venv
 readonly STAMP=$VENV/gerbang-setup
 readonly SERVICE_USER=gerbang STAFF_USER=gerbang-staff
 readonly ATTEMPTS=5
+# Looks for what keeps people with poor eyes or without a mouse from using a page; from npm, for the browser tests alone.
+readonly AXE=axe-core@4.14.1 AXE_DIR=$VENV/axe
 readonly EX_USAGE=64 EX_UNAVAILABLE=69 EX_NOPERM=77
 
 # What a bare Debian 12 lacks, and what for: build (python-iptables compiles a small shim, bench/ its packet flood),
@@ -63,10 +65,14 @@ setup_packages() {
     done <<<"$PACKAGES"
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die $EX_UNAVAILABLE "this is not Debian; install what these packages hold, then try again: ${missing[*]}"
-    say "installing packages: ${missing[*]}"
+    install_packages "${missing[@]}"
+}
+
+install_packages() {
+    say "installing packages: $*"
     export DEBIAN_FRONTEND=noninteractive
     retry apt-get -q -o DPkg::Lock::Timeout=300 update
-    retry apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${missing[@]}"
+    retry apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
 }
 
 setup_python() {
@@ -107,9 +113,20 @@ setup() {
     ) 9>/run/lock/gerbang-setup.lock
 }
 
+# Not a line of PACKAGES: Node.js from elsewhere brings npm along, and Debian's own would not fit beside it.
+setup_axe() {
+    [ "$(cat $AXE_DIR/installed 2>/dev/null)" != $AXE ] || return 0
+    command -v npm >/dev/null || install_packages npm
+    say "installing $AXE into $AXE_DIR"
+    mkdir -p $AXE_DIR
+    retry npm install --silent --no-audit --no-fund --ignore-scripts --no-save --prefix $AXE_DIR $AXE
+    printf '%s\n' $AXE >$AXE_DIR/installed
+}
+
 verb_setup() {
     need_root setup
     setup
+    setup_axe
     say "ready: Debian packages, $($VENV/bin/python -V) in $VENV, users $SERVICE_USER and $STAFF_USER"
 }
 
@@ -129,6 +146,7 @@ verb_run() {
 verb_test() {
     need_root test
     setup
+    setup_axe
     local lint='' suites=()
     while [ $# -gt 0 ]; do
         case $1 in

@@ -58,14 +58,21 @@ class Screen:
 
 
 @contextmanager
-def browser(screen: Screen) -> Iterator[webdriver.Chrome]:
-    """A fresh browser that runs no page's scripts. It is closed, and its profile removed, at the end."""
+def browser(screen: Screen, scripts: bool = False, flags: tuple[str, ...] = ()) -> Iterator[webdriver.Chrome]:
+    """A fresh browser, which runs pages' scripts only if asked to. Its profile is removed at the end."""
     with tempfile.TemporaryDirectory(prefix="gerbang-browser-") as profile:
         options = Options()
         options.binary_location = str(CHROMIUM)
-        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--window-size={max(screen.width, 500)},{screen.height}"):
+        for flag in (
+            *FLAGS,
+            *flags,
+            f"--user-data-dir={profile}",
+            f"--window-size={max(screen.width, 500)},{screen.height}",
+        ):
             options.add_argument(flag)
-        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": SCRIPTS_OFF})
+        if not scripts:
+            off = {"profile.managed_default_content_settings.javascript": SCRIPTS_OFF}
+            options.add_experimental_option("prefs", off)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
         try:
