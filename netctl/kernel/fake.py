@@ -184,6 +184,7 @@ class FakeKernel:
             for ip, e in entries.items()
         ]
         lines += [f"class {d.value} {minor:#x} {rates}" for (d, minor), rates in self.classes.items()]
+        lines += [f"port {name} isolated" for name, isolated in self.ports.items() if isolated]
         lines += [f"neighbour {ip} {mac}" for ip, mac in self.pinned.items()]
         return tuple(sorted(lines))
 

@@ -219,11 +219,16 @@ class LinuxKernel:
                 self._isolate(ports, True)
             return tuple(port.name for port in ports)
 
+    def _isolated(self) -> list[bridge.Port]:
+        """The ports that are isolated and were not before we came."""
+        ours = self._remember().isolated
+        ports = bridge.ports(self._route, self._index(Direction.DOWN)) if ours else ()
+        return [port for port in ports if port.isolated and port.name in ours]
+
     def _let_together(self, memory: Memory) -> None:
         """Put back how the ports were that we isolated."""
         if memory.isolated:
-            ports = bridge.ports(self._route, self._index(Direction.DOWN))
-            self._isolate([port for port in ports if port.name in memory.isolated], False)
+            self._isolate(self._isolated(), False)
             memory.isolated = []
             self._memorise(memory)
 
@@ -361,6 +366,7 @@ class LinuxKernel:
             lines = [str(s) for s in self._sets() if sets.as_specified(self._netfilter, s)]
             gardens = [one for one in self._gardens() if garden.as_specified(self._netfilter, one)]
             lines += [str(one) for one in gardens]
+            lines += [f"port {port.name} isolated" for port in self._isolated()]
             lines += [f"garden {network}" for one in gardens for network in garden.contents(self._netfilter, one)]
             lines += [
                 f"{family} {rule.table} {rule}"

@@ -377,6 +377,7 @@ def test_ports_are_isolated_once_also_later_ones_and_teardown_lets_them_go(stand
     assert standing.kernel.observe().intact  # a port that comes is no drift
     assert standing.kernel.keep_apart() == ("three",)
     assert standing.isolated() == {"one", "two", "three"}
+    assert "port three isolated" in standing.kernel.dump()
     for _ in range(2):
         standing.kernel.teardown()
         assert standing.isolated() == set()
