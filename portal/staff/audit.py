@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ import flask
 
 from portal.domain.office import AuditEntry
 from portal.domain.staff import Role
-from portal.staff.auth import roles
+from portal.staff.auth import me, roles
 from portal.staff.frame import language, moment, render, word_or
 from portal.staff.shared import shared
 from portal.store import audit as store
@@ -18,6 +19,7 @@ from portal.store import audit as store
 blueprint = flask.Blueprint("audit", __name__)
 
 PER_PAGE: Final = 50
+_MAC: Final = re.compile(r"\b[0-9a-f]{2}(?::[0-9a-f]{2}){5}\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,27 @@ def _line(entry: AuditEntry) -> Line:
         actor=entry.actor,
         role=word_or(f"role.{entry.role}", entry.role),
         action=word_or(f"act.{entry.action}", entry.action),
-        object=entry.object,
-        changes=tuple(changes(entry.before, entry.after)),
+        object=_without_macs(_object(entry.object)),
+        changes=tuple((what, _without_macs(old), _without_macs(new)) for what, old, new in changes(entry)),
     )
 
 
-def changes(before: str | None, after: str | None) -> list[tuple[str, str, str]]:
-    """What differs between two JSON texts, by key; of values that have no keys, the whole."""
-    old, new = (None if text is None else json.loads(text) for text in (before, after))
+def _object(text: str) -> str:
+    """``batch 3`` in the page's language."""
+    kind, space, rest = text.partition(" ")
+    return word_or(f"object.{kind}", kind) + space + rest
+
+
+def _without_macs(text: str) -> str:
+    """Devices by the name that they have on the other pages. Whoever repairs the gateway sees MACs there anyway."""
+    if me().role is Role.TECHNICIAN:
+        return text
+    return _MAC.sub(lambda found: shared().device_name(found[0]), text)
+
+
+def changes(entry: AuditEntry) -> list[tuple[str, str, str]]:
+    """(what, before, after) of all that differs, by key; of values that have no keys, the whole."""
+    old, new = (None if text is None else json.loads(text) for text in (entry.before, entry.after))
     if not isinstance(old, dict | None) or not isinstance(new, dict | None):
         return [("", _shown("", old), _shown("", new))]
     keys = list(dict.fromkeys([*(old or {}), *(new or {})]))
@@ -75,4 +90,6 @@ def _shown(key: str, value: Any) -> str:
         return language().text("word.yes" if value else "word.no")
     if key.endswith("_wall_s") and isinstance(value, int | float):
         return moment(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, str):
+        return word_or(f"value.{value}", value)
+    return json.dumps(value, ensure_ascii=False)

@@ -129,12 +129,13 @@ _SINCE = {UplinkState.DOWN, UplinkState.UP}
 
 def _opening_words(opening: Opening) -> dict[str, str | bool]:
     words = language()
-    state = "open" if opening.is_open else "closed"
-    until = (
-        "" if opening.until_wall_s is None else words.text(f"today.{state}-until", time=moment(opening.until_wall_s))
-    )
+    kind = "open" if opening.is_open else "closed"
+    if opening.until_wall_s is None:
+        state = words.text(f"today.{kind}")
+    else:
+        state = words.text(f"today.{kind}-until", time=moment(opening.until_wall_s))
     reason = "" if opening.reason is None else words.text("today.reason", reason=_reason(opening.reason))
-    return {"open": opening.is_open, "state": words.text(f"today.{state}"), "until": until, "reason": reason}
+    return {"open": opening.is_open, "state": state, "reason": reason}
 
 
 def _reason(reason: str) -> str:
