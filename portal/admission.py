@@ -20,19 +20,17 @@ from netctl.api import errors
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from portal import clock, passwords, sync
-from portal.config import Plan, SiteConfig
+from portal.config import SiteConfig
 from portal.domain import codes, policy, usage
 from portal.domain.attempts import Attempts
 from portal.domain.model import EndReason, Notice, Now, Place, Refusal, Session, Uplink, Visit
 from portal.domain.siterules import SiteRules
 from portal.domain.usage import CounterKey, Reading
 from portal.entrance import Caller, Entered, Entrance
-from portal.gatekeeper import GateError, Gatekeeper, Refused
+from portal.gatekeeper import GateError, Refused
 from portal.paths import Paths
 from portal.store import accounts, counters, devices, notices, people, sessions, waiting
 from portal.store.db import Database, StoreError
-
-__all__ = ["Gate", "GateError", "Gatekeeper", "Refused"]
 
 log = logging.getLogger("gerbang.admission")
 T = TypeVar("T")
@@ -66,7 +64,7 @@ class _NothingWritten(Exception):
 
 
 class Gate:
-    """The gatekeeper of one process, on the real database and netctl. See Gatekeeper for the methods.
+    """The gatekeeper of one process, on the real database and netctl. See portal.gatekeeper for the methods.
 
     Nothing is opened before it is used, so that a database or netctl that is away at start is an answer, not an end.
     """
@@ -184,9 +182,6 @@ class Gate:
 
     def renew(self, session: Session, ipv4: str | None) -> Session:
         return self._enter(Caller(session.mac, ipv4), lambda db, now: self._entrance.renew(db, now, session, ipv4))
-
-    def login(self, mac: str, ipv4: str | None, plan: Plan, terms_version: str) -> Session:  # noqa: ARG002 - goes soon
-        return self.enter_by_terms(mac, ipv4, terms_version)
 
     def logout(self, session: Session) -> None:
         def end(db: sqlite3.Connection, now: Now) -> Entered:

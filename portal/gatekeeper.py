@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from portal.config import Plan
 from portal.domain.model import Notice, Place, Refusal, Session, Uplink, Visit
 
 
@@ -95,9 +94,6 @@ class Gatekeeper(Protocol):
 
     def notices(self) -> list[Notice]:
         """Village news to show now, the latest change first."""
-
-    def login(self, mac: str, ipv4: str | None, plan: Plan, terms_version: str) -> Session:
-        """Deprecated: enter_by_terms without its rules, until no page calls it."""
 
     def logout(self, session: Session) -> None:
         """Returns when the kernel has closed. Ending what has ended is no error."""

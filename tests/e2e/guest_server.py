@@ -23,6 +23,7 @@ import flask
 
 ROOT = Path(__file__).parents[2]
 PR_SET_PDEATHSIG = 1
+MAC = "02:00:7f:00:00:01"
 SITE_NAME = "Desa Muara Kaman Ulu"
 
 
@@ -62,19 +63,20 @@ def main() -> None:
     if os.getppid() != options["parent"]:
         sys.exit("the parent has gone")
 
-    from portal import wsgi
-    from portal.admission import GateError
+    from portal import clock, wsgi
     from portal.config import Portal, Site, SiteConfig
-    from portal.domain.model import Uplink, UplinkState
+    from portal.domain.model import Session, Uplink, UplinkState
+    from portal.gatekeeper import GateError
     from portal.guest.app import create_app
-    from tests.unit.guest.fake_gate import FakeGate
+    from tests.unit.guest.fake_gate import NOW, FakeGate
+    from tests.unit.guest.scenes import SCENES
 
     class Gate(FakeGate):
-        def login(self, *args: object, **kwargs: object):  # type: ignore[no-untyped-def]
+        def enter_by_terms(self, mac: str, ipv4: str | None, terms_version: str) -> Session:
             time.sleep(options.get("login_s", 0))
-            return super().login(*args, **kwargs)  # type: ignore[arg-type]
+            return super().enter_by_terms(mac, ipv4, terms_version)
 
-    gate = Gate(_EverybodyOnLoopback())
+    gate: FakeGate = Gate(_EverybodyOnLoopback())
     gate.left_s = 28_500.0
     gate.used = (12_400_000, 1_530_000_000)
     if options.get("uplink_down_since") is not None:
@@ -85,9 +87,13 @@ def main() -> None:
         site=Site(code="64.03.01.2001", name=options.get("site_name", SITE_NAME)),
         portal=Portal(name="localhost", certificate=options.get("certificate"), key=options.get("key")),
     )
+    read_clock = clock.now
+    if options.get("scene"):
+        scene = SCENES[options["scene"]]
+        config, gate, read_clock = scene.config(), scene.gate({"127.0.0.1": MAC}, MAC), lambda: NOW
     listener = wsgi.listen("::ffff:127.0.0.1", 0)
     tls = wsgi.tls_context(options["certificate"], options["key"]) if options.get("certificate") else None
-    app = _echo() if options.get("echo") else create_app(config, gate)
+    app = _echo() if options.get("echo") else create_app(config, gate, read_clock)
     prepared = wsgi.Prepared(app, gate, tls, max_body_bytes=options.get("max_body_bytes", wsgi.MAX_FORM_BYTES))
     if options.get("forbid_source"):
         _forbid_source()

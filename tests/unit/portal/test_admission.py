@@ -14,8 +14,9 @@ import pytest
 
 from netctl.api import errors
 from netctl.api.errors import NetctlError
-from portal.admission import Gate, GateError, Gatekeeper
+from portal.admission import Gate
 from portal.domain.model import EndReason, UplinkState
+from portal.gatekeeper import GateError, Gatekeeper
 from portal.meter import Meter
 from portal.paths import Paths
 from portal.store import sessions

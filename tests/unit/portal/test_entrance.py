@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from portal import passwords
-from portal.admission import Gate, Refused
+from portal.admission import Gate
 from portal.config import Access, Hours, Plan, SiteConfig
 from portal.domain import codes
 from portal.domain.model import EndReason, Place, Refusal, Session
 from portal.domain.uplink import UplinkView
+from portal.gatekeeper import Refused
 from portal.paths import Paths
 from portal.store import accounts, closures, devices, vouchers
 from portal.store.db import Database

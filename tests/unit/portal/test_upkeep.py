@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from portal import leases, passwords
-from portal.admission import Gate, Refused
+from portal.admission import Gate
 from portal.config import Access, SiteConfig
 from portal.domain.model import Refusal, Session
 from portal.domain.uplink import UplinkView
+from portal.gatekeeper import Refused
 from portal.leases import Lease
 from portal.meter import TICK_S, Meter
 from portal.paths import Paths
