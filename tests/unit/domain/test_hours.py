@@ -210,17 +210,22 @@ jumps = st.builds(
     st.sampled_from(["2026-03-08", "2026-03-29", "2026-04-05", "2026-10-04", "2026-10-25", "2026-11-01"]),
     st.integers(-2 * DAY_S, 2 * DAY_S),
 )
+# Half of them near the jumps above, so that a moment often falls on a holiday or just before.
 holidays_lists = st.lists(
     st.builds(
         lambda first, days, reason: Closed(
             first=first, last=None if days == 0 else first + dt.timedelta(days), reason=reason
         ),
-        st.dates(dt.date(2026, 1, 1), dt.date(2026, 12, 31)),
+        st.dates(dt.date(2026, 1, 1), dt.date(2026, 12, 31))
+        | st.builds(
+            lambda month, day: dt.date(2026, month, 1) + dt.timedelta(day), st.sampled_from([3, 10]), st.integers(0, 33)
+        ),
         st.integers(0, 9),
         st.sampled_from(["Libur", "Upacara"]),
     ),
     max_size=4,
 )
+any_week = st.just(Week(ALWAYS.days)) | weeks()
 
 
 @st.composite
@@ -250,7 +255,7 @@ def test_hours_are_what_the_clock_on_the_wall_shows(week: Week, wall_s: float, z
     assert ask(wall_s, site_hours=week, zone=zone).is_open == inside
 
 
-@given(st.data(), weeks(), moments | jumps, holidays_lists, st.sampled_from(ZONES))
+@given(st.data(), any_week, moments | jumps, holidays_lists, st.sampled_from(ZONES))
 def test_until_is_the_next_change(
     data: st.DataObject, week: Week, wall_s: float, holidays: list[Closed], zone: dt.tzinfo
 ) -> None:
@@ -278,7 +283,7 @@ def test_always_is_never_closed(
     assert ask(wall_s, ALWAYS, week, holidays, acts, clock_ok=clock_ok) == Opening(True, None)
 
 
-@given(st.data(), weeks(), weeks(), moments, holidays_lists)
+@given(st.data(), any_week, weeks(), moments | jumps, holidays_lists)
 def test_who_decides(
     data: st.DataObject, plan_hours: Week, site_hours: Week, wall_s: float, holidays: list[Closed]
 ) -> None:
@@ -346,7 +351,27 @@ def test_a_village_at_christmas(
     assert found == Opening(is_open, None if until is None else at(until), reason)
 
 
+def test_a_site_that_is_always_open_closes_on_a_holiday() -> None:
+    found = [ask(at(now), None, ALWAYS, [CHRISTMAS]) for now in ("2026-12-20T12:00", "2026-12-26T12:00")]
+    assert found == [
+        Opening(True, at("2026-12-24T00:00")),
+        Opening(False, at("2026-12-27T00:00"), "Libur Natal"),
+    ]
+    assert ask(at("2026-12-20T12:00"), None, ALWAYS, [CHRISTMAS], clock_ok=False).reason == CLOCK_NOT_SET
+
+
+def test_a_holiday_cuts_a_night_in_two() -> None:
+    """It is whole local days: it begins at midnight, and the night of its last day may go on after it."""
+    nights = hours.parse(["mon-sun 20:00-02:00"])
+    assert ask(at("2026-12-23T21:00"), nights, holidays=[CHRISTMAS]) == Opening(True, at("2026-12-24T00:00"))
+    assert ask(at("2026-12-26T21:00"), nights, holidays=[CHRISTMAS]).until_wall_s == at("2026-12-27T00:00")
+    assert ask(at("2026-12-27T01:00"), nights, holidays=[CHRISTMAS]) == Opening(True, at("2026-12-27T02:00"))
+
+
 def test_beyond_two_weeks_nothing_is_promised() -> None:
+    act = Act(1, "close", at("2026-11-01T00:00"), at("2026-12-15T17:00"), "Renovasi")
+    assert ask(at("2026-12-01T17:00"), acts=[act]).until_wall_s == at("2026-12-15T17:00")
+    assert ask(at("2026-12-01T16:59"), acts=[act]).until_wall_s is None
     long = Closed(first=dt.date(2026, 12, 1), last=dt.date(2027, 1, 31), reason="Renovasi")
     assert ask(at("2026-12-10T12:00"), holidays=[long]) == Opening(False, None, "Renovasi")
     assert ask(at("2027-01-20T12:00"), holidays=[long]).until_wall_s == at("2027-02-01T16:00")
@@ -378,7 +403,7 @@ LONG_AGO = at("1970-01-01T08:00")
 TRUSTED = at("2026-12-21T12:00")
 
 
-@given(st.data(), st.just(Week(ALWAYS.days)) | weeks(), holidays_lists)
+@given(st.data(), any_week, holidays_lists)
 def test_without_a_clock_nobody_opens_what_might_be_closed(
     data: st.DataObject, week: Week, holidays: list[Closed]
 ) -> None:
