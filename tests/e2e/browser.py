@@ -77,23 +77,32 @@ def browser(screen: Screen, scripts: bool = False, flags: tuple[str, ...] = ()) 
         driver = webdriver.Chrome(options=options, service=Service(str(CHROMEDRIVER)))
         try:
             driver.set_page_load_timeout(30)
-            mobile = screen.width < 600
-            driver.execute_cdp_cmd(
-                "Emulation.setDeviceMetricsOverride",
-                {
-                    "width": screen.width,
-                    "height": screen.height,
-                    "deviceScaleFactor": 2 if mobile else 1,
-                    "mobile": mobile,
-                },
-            )
-            driver.execute_cdp_cmd(
-                "Emulation.setEmulatedMedia",
-                {"features": [{"name": "prefers-color-scheme", "value": screen.scheme}]},
-            )
+            take(driver, screen)
             yield driver
         finally:
             driver.quit()
+
+
+def take(driver: webdriver.Chrome, screen: Screen) -> None:
+    """From here on it is a device with this screen."""
+    mobile = screen.width < 600
+    metrics = {"width": screen.width, "height": screen.height, "deviceScaleFactor": 2 if mobile else 1}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics | {"mobile": mobile})
+    scheme = {"name": "prefers-color-scheme", "value": screen.scheme}
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+
+def look(driver: webdriver.Chrome, name: str) -> dict[str, Any]:
+    """The page that is open: URL, title, text, picture, requests, complaints and layout."""
+    return {
+        "url": driver.current_url,
+        "title": driver.title,
+        "text": driver.find_element(By.TAG_NAME, "body").text,
+        "shot": str(shoot(driver, name)),
+        "requests": requests_made(driver),
+        "complaints": complaints(driver),
+        "layout": layout(driver),
+    }
 
 
 def shoot(driver: webdriver.Chrome, name: str) -> Path:
@@ -125,7 +134,8 @@ def layout(driver: webdriver.Chrome) -> dict[str, Any]:
     """Measures of the page: its scroll width, and each thing to tap with its text and box in CSS pixels."""
     taps = []
     for element in driver.find_elements(By.CSS_SELECTOR, "a, button, summary, input"):
-        taps.append({"text": element.text, **element.rect})
+        if element.is_displayed():
+            taps.append({"text": element.text, **element.rect})
     metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
     return {"scroll_width": metrics["cssContentSize"]["width"], "taps": taps}
 
@@ -159,37 +169,27 @@ class Visit:
     then: str | None = None
 
     def carry_out(self) -> list[dict[str, Any]]:
-        """What was seen: for each page its URL, title, text, picture, requests, complaints and layout."""
+        """What was seen of each page, as `look` tells it."""
         screen = Screen(**self.screen)
         seen: list[dict[str, Any]] = []
         with browser(screen) as driver:
 
-            def look() -> None:
-                seen.append(
-                    {
-                        "url": driver.current_url,
-                        "title": driver.title,
-                        "text": driver.find_element(By.TAG_NAME, "body").text,
-                        "shot": str(shoot(driver, f"{self.name}-{screen.name}-{len(seen)}")),
-                        "requests": requests_made(driver),
-                        "complaints": complaints(driver),
-                        "layout": layout(driver),
-                    }
-                )
+            def see() -> None:
+                seen.append(look(driver, f"{self.name}-{screen.name}-{len(seen)}"))
 
             driver.get(self.url)
-            look()
+            see()
             for press in self.presses:
                 button = driver.find_element(By.CSS_SELECTOR, press)
                 button.click()
                 WebDriverWait(driver, 30).until(lambda _, pressed=button: is_gone(pressed))
-                look()
+                see()
             if self.opens:
                 driver.find_element(By.CSS_SELECTOR, self.opens).click()
-                look()
+                see()
             if self.then:
                 driver.get(self.then)
-                look()
+                see()
         return seen
 
 

@@ -76,6 +76,9 @@ class FakeGate:
         self._check()
         return self.macs.get(ip)
 
+    def ip_of(self, mac: str) -> str | None:
+        return next((ip for ip, found in self.macs.items() if found == mac), None)
+
     def visit(self, mac: str) -> Visit:
         self._check()
         session = self.sessions.get(mac)

@@ -10,8 +10,8 @@ from flask import Flask
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from portal.gatekeeper import GateError
 from portal.config import SiteConfig
+from portal.gatekeeper import GateError
 from portal.guest.answers import normal_ip
 from portal.guest.app import create_app
 from tests.unit.guest.conftest import GATEWAY, MAC, PHONE, Phone
@@ -125,7 +125,9 @@ def test_an_ipv6_literal_is_own_if_the_connection_was_made_to_it(
     assert Client(app).open("/", environ_overrides=overrides).status_code == status
 
 
-@pytest.mark.parametrize("path", ["/generate_204", "/wp-login.php", "/login", "/code", "/v", "/v/", "/v/a/b", "/info/x", "/logout"])
+@pytest.mark.parametrize(
+    "path", ["/generate_204", "/wp-login.php", "/login", "/code", "/v", "/v/", "/v/a/b", "/info/x", "/logout"]
+)
 def test_unknown_pages_and_wrong_methods_on_own_name_lead_to_the_first_page(phone: Phone, path: str) -> None:
     response = phone.get(path)
     assert (response.status_code, response.headers["Location"]) == (302, "/")

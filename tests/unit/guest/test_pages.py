@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from flask import Flask
 
-from portal.gatekeeper import GateError
 from portal.config import SiteConfig
 from portal.domain.model import Uplink, UplinkState
+from portal.gatekeeper import GateError
 from portal.guest import arrivals
 from portal.guest.app import create_app
 from portal.guest.pages import PROBLEMS
