@@ -158,7 +158,8 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
     if has_old:
         new.execute(
             """
-            UPDATE main.meta AS m SET boot_id = o.boot_id, seen_boot_s = o.seen_boot_s, day = max(m.day, o.day),
+            UPDATE main.meta AS m SET boot_id = o.boot_id, seen_boot_s = o.seen_boot_s,
+                counted_boot_s = o.counted_boot_s, day = max(m.day, o.day),
                 generation = max(m.generation, o.generation) + 1,
                 trusted_wall_s = max(m.trusted_wall_s, o.trusted_wall_s)
             FROM old.meta AS o
@@ -239,9 +240,11 @@ def _carry_sessions(new: sqlite3.Connection) -> int:
             new.execute("INSERT INTO main.counter SELECT * FROM old.counter WHERE session_id = ?", (row["id"],))
         new.execute(
             """
-            INSERT INTO main.device (mac, person_id, seen_wall_s)
-            SELECT mac, ?, seen_wall_s FROM old.device WHERE mac = ?
-            ON CONFLICT (mac) DO UPDATE SET person_id = excluded.person_id, seen_wall_s = excluded.seen_wall_s
+            INSERT INTO main.device (mac, person_id, terms_person_id, seen_wall_s)
+            SELECT mac, ?1, (SELECT id FROM main.person WHERE id = ?1 AND method = 'terms'), seen_wall_s
+            FROM old.device WHERE mac = ?2
+            ON CONFLICT (mac) DO UPDATE SET person_id = excluded.person_id, seen_wall_s = excluded.seen_wall_s,
+                terms_person_id = coalesce(excluded.terms_person_id, terms_person_id)
             """,
             (values["person_id"], row["mac"]),
         )

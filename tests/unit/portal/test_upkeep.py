@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from portal import leases, passwords
+from portal import backup, leases, passwords
 from portal.admission import Gate
 from portal.config import Access, SiteConfig
 from portal.domain.model import Refusal, Session
@@ -18,7 +18,7 @@ from portal.gatekeeper import Refused
 from portal.leases import Lease
 from portal.meter import TICK_S, Meter
 from portal.paths import Paths
-from portal.store import accounts, devices, people
+from portal.store import accounts, devices, merge, people
 from portal.store.db import Database
 from tests.unit.portal.conftest import CONFIG, ENDLESS, PLAN, ZONE, Allow, OpenGate, OpenMeter
 from tests.unit.portal.fakes import Clock, Netctl
@@ -350,3 +350,25 @@ def test_a_backup_put_back_gives_out_no_id_that_the_kernel_counts_for_another(
     assert netctl.online() == [MAC, "02:00:00:00:00:77"]
     open_meter(CONFIG).stop(VIEW)
     assert query("SELECT id, up_bytes FROM session ORDER BY id") == [(first.id, 0), (new.id, 0)]
+
+
+def test_a_restore_counts_nobodys_time_and_bytes_twice(
+    open_gate: OpenGate, open_meter: OpenMeter, paths: Paths, netctl: Netctl, clock: Clock, query: Query
+) -> None:
+    gate, meter = open_gate(CONFIG), open_meter(CONFIG)
+    session = gate.enter_by_terms(MAC, IP, "1")
+    ticks(meter, clock, 300)
+    old = paths.data / "old.db"
+    backup.copy_database(paths.database, old)
+    netctl.send(session.id, 100, 1000)
+    ticks(meter, clock, 300)
+    order = merge.Restore(old, clock.now.wall_s, True, "tono", "technician", {})
+    merge.replace_with(paths.database, order, clock)
+    netctl.send(session.id, 1, 10)
+    ticks(meter, clock, 300)
+    meter.stop(VIEW)
+    ((seconds, octets),) = use(query).values()
+    assert seconds == pytest.approx(900, abs=0.1)
+    assert octets == 1111
+    assert query("SELECT id, up_bytes, down_bytes FROM session") == [(session.id, 101, 1010)]
+    assert netctl.online() == [MAC]
