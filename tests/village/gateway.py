@@ -6,6 +6,7 @@ It must not know phones.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -48,6 +49,7 @@ class Gateway:
         self.site: dict[str, Any] = merged(SITE, {"lan": {"ipv6": ipv6}}, site)
         self.box = Box(ns, data_dir=data_dir, data_size=data_size, dns=internet.DNS)
         self._main: subprocess.Popen[Any] | None = None
+        self.environment: dict[str, str] = {}  # of the gateway's programs, beside this process's
         # The box's own system brings the uplink up, as systemd-networkd does in the image.
         if ipv6:
             ns.sysctl(f"net.ipv6.conf.{WAN}.accept_ra", 2)
@@ -77,7 +79,7 @@ class Gateway:
     def _spawn(self, command: list[str]) -> None:
         log = self.box.root / str(LOG).lstrip("/")
         with log.open("ab") as out:
-            self._main = self.box.popen(command, stdout=out, stderr=out)
+            self._main = self.box.popen(command, stdout=out, stderr=out, env=os.environ | self.environment)
 
     def dropped_packets(self) -> int:
         """Packets that the shaper's queues dropped so far, both directions."""
