@@ -11,41 +11,22 @@ import errno
 import hashlib
 import ipaddress
 import itertools
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
-from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
+from netctl.api.errors import UNSUPPORTED, NetctlError
 from netctl.api.types import Feature, GatewayConfig
 from netctl.kernel import bridge, connections, garden, links, neighbours, probe, rules, sets, shaping, xtables
 from netctl.kernel.base import Member, Observed
+from netctl.kernel.child import Child
+from netctl.kernel.memory import Memory
 from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
 from netctl.kernel.wire import NETLINK_NETFILTER, NETLINK_ROUTE, Message, Netlink, Refusal, refused
 from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
-CHILD_TIMEOUT_S: Final = 30.0
-INSTALL: Final = "It is Debian's package iptables that is missing: apt install iptables"
 MAX_FLUSHES: Final = 256  # conntrack walks its whole table for each address
-
-
-class Memory(msgspec.Struct):
-    """What must survive the daemon, in a file beside its state: how things were before, and what stands since.
-
-    ``isolated``: names of the bridge's ports that were not so before. ``standing``: per family a digest of the rules as
-    asked for and as the kernel then held them. ``notes``: what setup could not do and why, '' where it could.
-    """
-
-    switches: dict[str, str] = {}
-    addresses: list[str] = []
-    isolated: list[str] = []
-    standing: dict[str, tuple[str, str]] = {}
-    notes: dict[str, str] = {}
 
 
 class LinuxKernel:
@@ -71,7 +52,7 @@ class LinuxKernel:
 
     def probe(self) -> tuple[Feature, ...]:
         with self._lock:
-            notes = self._remember().notes.items()
+            notes = Memory.load(self._memory_path).notes.items()
             return (
                 *self._found(),
                 *(Feature(name=name, present=not why, required=False, detail=why) for name, why in notes),
@@ -144,12 +125,12 @@ class LinuxKernel:
 
     def _set_up(self) -> None:
         """Refusing rules and empty sets first, forwarding last: at no moment does anybody pass who is not admitted."""
-        memory = self._remember()
+        memory = Memory.load(self._memory_path)
         self._put_sets(memory)
         lan = self._index(Direction.DOWN)
         missing = links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
         config = self._config
-        with _Child("netctl.kernel.links") as child:
+        with Child("netctl.kernel.links") as child:
             child.order(links.Order(lan=config.lan_interface, uplink=config.uplink_interface, addresses=missing))
             self._put_rules(memory)
             report = child.report(links.Report)
@@ -160,7 +141,7 @@ class LinuxKernel:
         }
         to_switch = links.to_switch(links.switches(config))
         memory.switches = {**{path: before for path, before, _ in to_switch}, **memory.switches}
-        self._memorise(memory)  # before the first is switched: teardown must know how it was
+        memory.save(self._memory_path)  # before the first is switched: teardown must know how it was
         self._put_classes()
         links.switch(to_switch)
 
@@ -182,7 +163,7 @@ class LinuxKernel:
         with contextlib.ExitStack() as stack:
             children = {}
             for family in self._families():
-                child = stack.enter_context(_Child("netctl.kernel.rules", str(family)))
+                child = stack.enter_context(Child("netctl.kernel.rules", str(family)))
                 wanted = self._rules(family)
                 if without_sets:
                     wanted = tuple(rule for rule in wanted if "gerbang_" not in str(rule))
@@ -209,19 +190,19 @@ class LinuxKernel:
     def keep_apart(self) -> tuple[str, ...]:
         with self._lock, _kernel("isolate the ports of its bridge"):
             if not self._config.isolate:
-                self._let_together(self._remember())
+                self._let_together(Memory.load(self._memory_path))
                 return ()
             ports = [port for port in bridge.ports(self._route, self._index(Direction.DOWN)) if not port.isolated]
             if ports:
-                memory = self._remember()
+                memory = Memory.load(self._memory_path)
                 memory.isolated = sorted({*memory.isolated, *(port.name for port in ports)})
-                self._memorise(memory)
+                memory.save(self._memory_path)
                 self._isolate(ports, True)
             return tuple(port.name for port in ports)
 
     def _isolated(self) -> list[bridge.Port]:
         """The ports that are isolated and were not before we came."""
-        ours = self._remember().isolated
+        ours = Memory.load(self._memory_path).isolated
         ports = bridge.ports(self._route, self._index(Direction.DOWN)) if ours else ()
         return [port for port in ports if port.isolated and port.name in ours]
 
@@ -230,7 +211,7 @@ class LinuxKernel:
         if memory.isolated:
             self._isolate(self._isolated(), False)
             memory.isolated = []
-            self._memorise(memory)
+            memory.save(self._memory_path)
 
     def _isolate(self, ports: Sequence[bridge.Port], on: bool) -> None:
         refusals = self._route.transact([bridge.isolate_message(port, on) for port in ports])
@@ -238,7 +219,7 @@ class LinuxKernel:
 
     def teardown(self) -> None:
         with self._lock, _kernel("take the gateway down"):
-            memory = self._remember()
+            memory = Memory.load(self._memory_path)
             with contextlib.suppress(NetctlError):  # a bridge that is gone has no ports
                 self._let_together(memory)
             known = [path for path, _ in links.switches(self._config)]
@@ -246,7 +227,7 @@ class LinuxKernel:
             with contextlib.ExitStack() as stack:
                 children = []
                 for family in self._families():
-                    child = stack.enter_context(_Child("netctl.kernel.rules", str(family)))
+                    child = stack.enter_context(Child("netctl.kernel.rules", str(family)))
                     child.order(rules.Order(rules=(), tables=self._tables(family)))
                     children.append(child)
                 for child in children:
@@ -269,7 +250,7 @@ class LinuxKernel:
             forgotten = self._route.transact([neighbours.forget_message(index, ip) for ip in pinned])
             self._raise(forgotten, "remove its neighbours", ignore=(errno.ENOENT,))
             if memory.addresses:
-                with _Child("netctl.kernel.links") as child:
+                with Child("netctl.kernel.links") as child:
                     remove = tuple(a for a in memory.addresses if a in links.own_addresses(self._config))
                     child.order(links.Order(lan=self._config.lan_interface, uplink="", remove=remove))
                     child.report(links.Report)
@@ -311,7 +292,7 @@ class LinuxKernel:
         return self._classes()[1] and self._rest_intact(self._index(Direction.DOWN))
 
     def _rest_intact(self, lan: int) -> bool:
-        standing = self._remember().standing
+        standing = Memory.load(self._memory_path).standing
         return (
             links.forwarding_stands()
             and all(sets.as_specified(self._netfilter, spec) for spec in self._sets())
@@ -461,71 +442,6 @@ class LinuxKernel:
         with self._lock, contextlib.suppress(OSError):
             ipv4 = [ip for ip in ips if ":" not in ip]
             self._netfilter.transact([connections.flush_message(ip) for ip in ipv4[:MAX_FLUSHES]])
-
-    # --- memory -------------------------------------------------------------------------------------------------------
-
-    def _remember(self) -> Memory:
-        try:
-            return msgspec.json.decode(self._memory_path.read_bytes(), type=Memory)
-        except (OSError, msgspec.MsgspecError):  # the first start, or a file cut short: nothing to put back
-            return Memory()
-
-    def _memorise(self, memory: Memory) -> None:
-        aside = self._memory_path.with_suffix(".new")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            with os.fdopen(os.open(aside, flags, 0o600), "wb") as file:
-                file.write(msgspec.json.encode(memory))
-            aside.replace(self._memory_path)
-        except OSError as exc:
-            raise NetctlError(KERNEL, f"cannot write {self._memory_path}: {exc.strerror}") from exc
-
-
-class _Child:
-    """A run-once process of this package: started at once, told its order, asked for its report; killed on error."""
-
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._module = module
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        # -P: nothing is imported from the directory that root happens to stand in
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-
-    def __enter__(self) -> _Child:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.communicate()
-
-    def order(self, order: msgspec.Struct) -> None:
-        assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
-        with contextlib.suppress(BrokenPipeError):  # it has died: its stderr will say why
-            self._process.stdin.write(msgspec.json.encode(order))
-            self._process.stdin.flush()
-
-    def report(self, kind: type[Any]) -> Any:
-        """Wait for its report and return it. Raises NetctlError where it failed."""
-        try:
-            output, complaint = self._process.communicate(timeout=CHILD_TIMEOUT_S)
-            report = msgspec.json.decode(output, type=kind)
-        except subprocess.TimeoutExpired as exc:
-            raise NetctlError(KERNEL, f"{self._module} took longer than {CHILD_TIMEOUT_S:.0f} s") from exc
-        except msgspec.MsgspecError as exc:
-            last = complaint.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it said nothing"]
-            raise NetctlError(KERNEL, f"{self._module} ended with code {self._process.returncode}: {last[0]}") from exc
-        if report.error and self._process.returncode == os.EX_UNAVAILABLE:
-            raise NetctlError(UNSUPPORTED, report.error, INSTALL)
-        if report.error:
-            raise NetctlError(KERNEL, report.error)
-        return report
 
 
 @contextlib.contextmanager
