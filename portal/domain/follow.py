@@ -35,10 +35,11 @@ PACKETS_AHEAD: Final = 2  # of 12 kbit each; at slow rates they alone take many 
 WINDOW: Final = 6  # delays looked at; a queue is one when half of them are long
 DELAYED_OF_WINDOW: Final = 3
 
-CUT_LEAST, CUT_MOST = 0.9, 0.75  # just over the limit, and from twice the limit on
+CUT_LEAST, CUT_MOST = 0.9, 0.8  # just over the limit, and from twice the limit on
 REACT_S: Final = 0.5  # senders take a few round trips to go slower; echoes sent before tell of the queue that was cut
 EMPTIES_MS_PER_S: Final = 100.0  # a queue that gets shorter so fast needs no further cut: the line is 10 % faster
 GROW_PER_S: Final = 1.1  # doubles in 7 s; a queue is found in 1 s, when the rate is at most 10 % too high
+SLOWED_BY: Final = 4.0  # for each second of the usual delay: news of a queue is as old, and it grows meanwhile
 RETURN_PER_S: Final = 1.01
 HIGH_LOAD, LOW_LOAD = 0.75, 0.5  # share of the shaped rate
 SETTLE_S: Final = 5.0  # at the start: so long at the least rate, for the usual delays to be found without a queue
@@ -226,7 +227,9 @@ class Follower:
             if direction.load >= HIGH_LOAD:
                 if len(self._window) >= DELAYED_OF_WINDOW:  # not on news from before the last cut
                     room = max(0.0, 1 - self._excess())
-                    direction.set(direction.rate_kbit * (1 + (GROW_PER_S - 1) * room) ** elapsed_s)
+                    usual_s = statistics.fmean(delay.usual_ms for delay in self._window) / 1000
+                    grown = (1 + (GROW_PER_S - 1) * room) ** (elapsed_s / (1 + SLOWED_BY * usual_s))
+                    direction.set(direction.rate_kbit * grown)
             elif direction.load < LOW_LOAD:
                 direction.approach(direction.bounds.base_kbit, RETURN_PER_S**elapsed_s)
 

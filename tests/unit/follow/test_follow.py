@@ -88,20 +88,21 @@ def slower_for_a_while(at_s: float) -> float:
     return 6000 if 40 <= at_s < 80 else 20_000
 
 
-def test_a_line_that_gets_slower_loses_its_queue_and_is_used_again_when_it_is_back() -> None:
-    busy = Line(slower_for_a_while, lambda _: 1e6).run(140)
+@pytest.mark.parametrize("usual_ms", [40, 150, 620])
+def test_a_line_that_gets_slower_loses_its_queue_and_is_used_again_when_it_is_back(usual_ms: int) -> None:
+    busy = Line(slower_for_a_while, lambda _: 1e6, usual_ms=lambda _: usual_ms).run(170)
     fixed = Line(slower_for_a_while, lambda _: 1e6, follows=False).run(140)
     assert busy.median(fixed.extra_ms, 60, 80) > 1500, "a fixed shaper leaves the queue where it is"
     assert busy.median(busy.extra_ms, 60, 80) < 60
     over = [at_s for at_s, ms in busy.extra_ms if 40 <= at_s < 80 and ms > 500]
-    assert over and max(over) < 52, "the queue is gone within seconds"
+    assert over and max(over) < 55, "the queue is gone within seconds"
     assert busy.median(busy.passed_kbit, 60, 80) > 0.6 * 6000
-    assert busy.median(busy.passed_kbit, 120, 140) > 0.75 * 20_000
+    assert busy.median(busy.passed_kbit, 130, 170) > 0.7 * 20_000
 
 
 def test_a_satellite_s_long_way_is_no_queue() -> None:
     line = Line(lambda _: 20_000, lambda _: 1e6, usual_ms=lambda at_s: 620 + 25 * (at_s * 7 % 1)).run(90)
-    assert line.median(line.passed_kbit, 60, 90) > 0.75 * 20_000
+    assert line.median(line.passed_kbit, 60, 90) > 0.7 * 20_000
 
 
 def test_another_path_becomes_the_usual_one() -> None:
