@@ -30,30 +30,38 @@ class Tap(enum.StrEnum):
 
 
 class Box(enum.StrEnum):
-    """How the code box stands there."""
+    """How a form stands there."""
 
     OPEN = "open"
     FOLDED = "folded"
 
 
+class Form(enum.StrEnum):
+    """A form of the page that has fields."""
+
+    CODE = "code"
+    ACCOUNT = "account"
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
-    """The first page. ``refused``: what became of the last attempt; ``moved``: to be told until its owner has read it.
+    """The first page. ``moved``: to be told until its owner has read it. ``refresh_s``: the page asks again by itself.
 
-    ``typed``: the code that was refused, to be corrected. ``refresh_s``: the page asks again by itself.
+    ``refused``: what became of the last attempt, and ``tried``: the form that it came from, which stands first then;
+    ``typed``: the code in it, to be corrected.
     """
 
     title: str
     lines: tuple[str, ...] = ()
     tap: Tap | None = None
     code: Box | None = None
-    account: bool = False
+    account: Box | None = None
     uplink: Message | None = None
     note: Message | None = None
     moved: Message | None = None
     refused: Message | None = None
+    tried: Form | None = None
     typed: str = ""
-    account_tried: bool = False
     refresh_s: int | None = None
 
 
@@ -76,16 +84,17 @@ class Doorkeeper:
             door, moved=self._words.moved(language, visit.moved_wall_s, now.wall_s, by_tap=by_tap)
         )
 
-    def refused(self, language: Language, door: Door, refused: Refused, typed: str, now: Now) -> Door:
+    def refused(
+        self, language: Language, door: Door, refused: Refused, now: Now, *, tried: Form | None, typed: str
+    ) -> Door:
         """The same door to somebody who was just refused there; ``typed``: the code, if it was one."""
         if refused.refusal is Refusal.BLOCKED:
             return self._blocked(language)
         return dataclasses.replace(
             door,
             refused=self._words.refused(language, refused, now.wall_s),
+            tried=tried,
             typed=typed,
-            code=Box.OPEN if typed else door.code,
-            account_tried=refused.refusal in (Refusal.ACCOUNT_WRONG, Refusal.DEVICES),
             refresh_s=None,
         )
 
@@ -121,7 +130,7 @@ class Doorkeeper:
             (intro,),
             tap=Tap.LOGIN if TERMS in self._methods else None,
             code=self._box(),
-            account=ACCOUNT in self._methods,
+            account=self._account_box(),
         )
 
     def _shut(self, message: Message, refresh_s: int | None = None) -> Door:
@@ -130,7 +139,7 @@ class Doorkeeper:
             message.title,
             message.lines,
             code=Box.FOLDED if self._methods & {VOUCHER, ACCOUNT} else None,
-            account=ACCOUNT in self._methods,
+            account=self._account_box(),
             refresh_s=refresh_s,
         )
 
@@ -144,7 +153,7 @@ class Doorkeeper:
             (language.text("full.why"), language.text("full.fair")),
             tap=Tap.WAIT,
             code=self._box(),
-            account=ACCOUNT in self._methods,
+            account=self._account_box(),
         )
 
     def _in_queue(self, language: Language, place: Place, now: Now) -> Door:
@@ -159,7 +168,7 @@ class Doorkeeper:
                 language.text("queue.title"),
                 lines,
                 code=self._box() and Box.FOLDED,
-                account=ACCOUNT in self._methods,
+                account=self._account_box(),
                 refresh_s=WAITING_REFRESH_S,
             )
         kept, refresh_s = language.text("called.kept"), None
@@ -173,9 +182,14 @@ class Doorkeeper:
             (kept,),
             tap=Tap.LOGIN if TERMS in self._methods else None,
             code=self._box(),
-            account=ACCOUNT in self._methods,
+            account=self._account_box(),
             refresh_s=refresh_s,
         )
+
+    def _account_box(self) -> Box | None:
+        if ACCOUNT not in self._methods:
+            return None
+        return Box.OPEN if self._methods == {ACCOUNT} else Box.FOLDED
 
     def _box(self) -> Box:
         """Where people come in by a tap alone, codes are return codes, which few need: out of the villager's way."""

@@ -127,7 +127,7 @@ class Pages:
                 daily=self._words.daily(language, plan),
             )
 
-        if door.typed or door.moved is not None:  # of one device, and not asked for again
+        if door.refused is not None or door.moved is not None:  # of one device, and not asked for again
             return render(_WORK_OF_ONE)
         return self._keep(("landing", language.code, door), render)
 

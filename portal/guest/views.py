@@ -21,7 +21,7 @@ from portal.gatekeeper import GateError, Gatekeeper, Refused
 from portal.guest.answers import HTML, answer, is_from_elsewhere, redirect, remote_ipv4
 from portal.guest.arrivals import Arrivals, Complaints
 from portal.guest.captive_api import CONTENT_TYPE, captive_state
-from portal.guest.door import Door, Doorkeeper
+from portal.guest.door import Door, Doorkeeper, Form
 from portal.guest.pages import Page, Pages
 from portal.guest.standing import Standing
 from portal.guest.words import Words
@@ -109,7 +109,7 @@ class Views:
         visit = self._arrivals.visit()
         parsed = codes.parse(code)
         if parsed is None:
-            return self._refused(visit, Refused(Refusal.CODE_WRONG), code)
+            return self._refused(visit, Refused(Refusal.CODE_WRONG), Form.CODE, code)
         moved = self._door(language, visit).moved
         online = visit is not None and visit.session is not None
         return self._page(self._pages.code(language, parsed, online=online, moved=moved))
@@ -170,11 +170,11 @@ class Views:
 
     def code(self) -> flask.Response:
         typed = flask.request.form.get("code", "")
-        return self._enter(lambda mac, ipv4: self._gate.enter_by_code(mac, ipv4, typed), typed)
+        return self._enter(lambda mac, ipv4: self._gate.enter_by_code(mac, ipv4, typed), Form.CODE, typed)
 
     def account(self) -> flask.Response:
         name, password = flask.request.form.get("name", "").strip(), flask.request.form.get("password", "")
-        return self._enter(lambda mac, ipv4: self._gate.enter_by_account(mac, ipv4, name, password))
+        return self._enter(lambda mac, ipv4: self._gate.enter_by_account(mac, ipv4, name, password), Form.ACCOUNT)
 
     def wait(self) -> flask.Response:
         return self._act(self._wait)
@@ -205,7 +205,7 @@ class Views:
         except Refused as refused:  # the first page says it
             log.debug("may not wait: %s", refused.refusal)
 
-    def _enter(self, enter: Enter, typed: str = "") -> flask.Response:
+    def _enter(self, enter: Enter, tried: Form | None = None, typed: str = "") -> flask.Response:
         if is_from_elsewhere():
             return self.problem(403, "other-site")
         mac = self._arrivals.mac()
@@ -217,13 +217,14 @@ class Views:
             if refused.refusal is Refusal.FULL:  # who has tapped to come in wants to wait, if need be
                 self._wait(mac)
                 return self.go(303, "/")
-            return self._refused(self._gate.visit(mac), refused, typed)
+            return self._refused(self._gate.visit(mac), refused, tried, typed)
         return self.go(303, "/status")
 
-    def _refused(self, visit: Visit | None, refused: Refused, typed: str) -> flask.Response:
+    def _refused(self, visit: Visit | None, refused: Refused, tried: Form | None, typed: str) -> flask.Response:
         language = self._language()
         door = self._door(language, visit)
-        door = self._doors.refused(language, door, refused, typed[:MOST_TYPED], self._read_clock())
+        now = self._read_clock()
+        door = self._doors.refused(language, door, refused, now, tried=tried, typed=typed[:MOST_TYPED])
         response = self._page(self._pages.landing(language, door), 429 if refused.refusal is Refusal.ATTEMPTS else 403)
         if refused.wait_s is not None:
             response.headers["Retry-After"] = str(int(refused.wait_s) + 1)

@@ -241,7 +241,7 @@ def _times(language: Language, spans: Iterable[tuple[int, int]]) -> str:
             parts.append(language.text("hours.all-day"))
         else:
             end = last - _DAY_MINUTES if last > _DAY_MINUTES else last
-            parts.append(f"{language.clock(first)}–{language.clock(end)}")
+            parts.append(language.text("hours.span", first=language.clock(first), last=language.clock(end)))
     return ", ".join(parts)
 
 

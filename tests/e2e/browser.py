@@ -133,7 +133,8 @@ def complaints(driver: webdriver.Chrome) -> list[str]:
 def layout(driver: webdriver.Chrome) -> dict[str, Any]:
     """Measures of the page: its scroll width, and each thing to tap with its text and box in CSS pixels."""
     taps = []
-    for element in driver.find_elements(By.CSS_SELECTOR, "a, button, summary, input"):
+    # Links within sentences are as high as their line (WCAG 2.2, 2.5.8, "inline").
+    for element in driver.find_elements(By.CSS_SELECTOR, "a:not(article a), button, summary, input"):
         if element.is_displayed():
             taps.append({"text": element.text, **element.rect})
     metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})

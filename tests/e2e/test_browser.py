@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Visit
+from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, Visit, browser, is_gone, look, take
 from tests.e2e.conftest import NewPhone
 from tests.e2e.guest_server import ROOT, SITE_NAME, guest_server
+from tests.unit.guest.scenes import SCENES
 from tests.village.village import Village
 
 pytestmark = [
@@ -31,6 +35,7 @@ PHONE_LIGHT = {"width": 320, "height": 568, "scheme": "light"}
 PHONE_DARK = PHONE_LIGHT | {"scheme": "dark"}
 DESK = {"width": 1280, "height": 800, "scheme": "light"}
 SCREENS = [PHONE_LIGHT, PHONE_DARK, DESK]
+EVERY_SCREEN = [*SCREENS, DESK | {"scheme": "dark"}]
 LOGIN, LOGOUT = "form[action^='/login'] button", "form[action^='/logout'] button"
 MIN_TAP_PX = 48
 TEXT_CONTRAST, THING_CONTRAST = 4.5, 3.0  # WCAG 2.2, 1.4.3 and 1.4.11, level AA
@@ -96,10 +101,47 @@ def test_the_rules_open_and_the_info_page_reads(portal: str, screen: dict[str, A
     (info,) = visit(url=f"{portal}/info", name="info", screen=screen)
     assert_sound(info, screen)
     assert "Aturan pakai versi 1" in info["text"]
-    closed, opened = visit(url=f"{portal}/", name="rules", screen=screen, opens="summary")
+    closed, opened = visit(url=f"{portal}/", name="rules", screen=screen, opens="p + details summary")
     assert "Patuhi hukum" not in closed["text"]
     assert "Patuhi hukum" in opened["text"]
     assert_sound(opened, screen)
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[webdriver.Chrome]:
+    with browser(Screen(**PHONE_LIGHT)) as driver:
+        yield driver
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_every_page_on_every_screen(driver: webdriver.Chrome, name: str) -> None:
+    scene = SCENES[name]
+    with guest_server(scene=name) as (port, _):
+        for screen in EVERY_SCREEN:
+            take(driver, Screen(**screen))
+            driver.get(f"http://localhost:{port}{scene.path}")
+            if scene.form is not None:
+                send(driver, *scene.form)
+            page = look(driver, f"{name}-{Screen(**screen).name}")
+            if scene.form is not None:  # the browser calls an answer of 403 or 429 a failure
+                page["complaints"] = [line for line in page["complaints"] if not re.search(r"status of 4(03|29)", line)]
+            if name == "qr-wrong":
+                page["complaints"] = []
+            assert_sound(page, screen)
+            assert len(page["requests"]) == (2 if scene.form else 1)
+            for text in scene.says:
+                assert text in page["text"].replace("\N{NO-BREAK SPACE}", " "), page["text"]
+
+
+def send(driver: webdriver.Chrome, action: str, fields: dict[str, str]) -> None:
+    """Fill in the form and press its button, as a person does; what is folded is unfolded first."""
+    form = driver.find_element(By.CSS_SELECTOR, f"form[action^='{action}']")
+    if not form.is_displayed():
+        form.find_element(By.XPATH, "ancestor::details/summary").click()
+    for name, value in fields.items():
+        form.find_element(By.NAME, name).send_keys(value)
+    form.find_element(By.TAG_NAME, "button").click()
+    WebDriverWait(driver, 30).until(lambda _: is_gone(form))
 
 
 def test_a_downed_uplink_and_a_full_disk_are_told() -> None:
@@ -140,6 +182,9 @@ class TestContrast:
             ("warn-ink", "warn", TEXT_CONTRAST),
             ("focus", "card", THING_CONTRAST),
             ("focus", "bg", THING_CONTRAST),
+            ("edge", "card", THING_CONTRAST),
+            ("edge", "bg", THING_CONTRAST),
+            ("edge", "warn", THING_CONTRAST),
         ],
     )
     def test_is_enough(self, colours: dict[str, str], front: str, back: str, least: float) -> None:

@@ -147,7 +147,7 @@ def _full(gate: FakeGate, _: str) -> None:
 
 
 def _online_until_22(gate: FakeGate, mac: str) -> None:
-    budget(4000.0, 470_000_000, online=True)(gate, mac)
+    budget(4000.0, 1_000_000_000, online=True)(gate, mac)
     gate.opening = Opening(True, NOW.wall_s + 2 * HOUR_S + 48 * 60)
 
 
@@ -179,10 +179,10 @@ TRY = ("/code", {"code": VOUCHER})
 SCENES: dict[str, Scene] = {
     "terms": Scene(("Selamat datang", "Masuk ke internet", "3 jam dan 1 GB"), methods=("terms",)),
     "all": Scene(("Masuk ke internet", "Punya kode?", "Pakai kode ini", "Punya akun kantor?")),
-    "voucher": Scene(("ketik kode dari kartu Anda", "Masukkan kode"), methods=("voucher",)),
-    "account": Scene(("Wi-Fi ini untuk kantor", "Nama akun", "Kata sandi"), methods=("account",)),
+    "voucher": Scene(("ketik kode dari kartu Anda", "Kode Anda"), methods=("voucher",)),
+    "account": Scene(("pakai akun kantor Anda", "Nama akun", "Kata sandi"), methods=("account",)),
     "closed": Scene(
-        ("Tutup sampai pukul 16.00", "Jam buka hari ini: 16.00–22.00.", "Punya akun kantor?"),
+        ("Tutup sampai pukul 16.00", "Jam buka hari ini: 16.00 sampai 22.00.", "Punya akun kantor?"),
         set=opening(False, AT_16),
     ),
     "closed-tomorrow": Scene(("Tutup sampai besok pukul 08.00",), set=opening(False, MIDNIGHT + 8 * HOUR_S)),
@@ -252,8 +252,8 @@ SCENES: dict[str, Scene] = {
             "Posyandu hari Kamis",
             "Bawa buku KIA",
             "Senin–Jumat",
-            "16.00–22.00",
-            "08.00–12.00, 13.00–22.00",
+            "16.00 sampai 22.00",
+            "08.00 sampai 12.00, 13.00 sampai 22.00",
             "Minggu",
             "Untuk puskesmas",
             "Setiap hari",
