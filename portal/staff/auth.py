@@ -113,7 +113,8 @@ def protect(app: flask.Flask, staffing: Staffing, key: StaffKey) -> None:
     app.secret_key = key.signing
     app.session_interface = _TokenSessions(key)
     app.config.update(WTF_CSRF_FIELD_NAME=FORM_FIELD, WTF_CSRF_TIME_LIMIT=None, WTF_CSRF_SSL_STRICT=True)
-    manager = LoginManager(app)
+    manager = LoginManager()
+    manager.init_app(app, add_context_processor=False)  # pages are handed their user, or none where that cannot be read
     manager.session_protection = None  # the token is all that counts
 
     @manager.request_loader  # type: ignore[untyped-decorator]
