@@ -178,6 +178,18 @@ def _per_source(name: str, per_s: int, burst: int) -> Match:
     )
 
 
+def _too_many_connections(config: GatewayConfig, family: Family) -> Match:
+    """One address has more tracked connections that came past this rule than a device may have."""
+    return Match(
+        "connlimit",
+        (
+            ("connlimit-above", str(config.connections_per_device)),
+            ("connlimit-mask", "32" if family == 4 else "128"),
+            ("connlimit-saddr", ""),
+        ),
+    )
+
+
 def _reject(chain: str, family: Family) -> list[Rule]:
     """Refuse everything that comes here."""
     prohibited = "icmp-admin-prohibited" if family == 4 else "icmp6-adm-prohibited"
@@ -228,6 +240,8 @@ def _garden(config: GatewayConfig, family: Family, members_address: tuple[str, s
         rule(_UP, _GARDEN_UP, to, out_interface=uplink, destination=blocked and f"!{blocked}"),
         rule(_DOWN, _GARDEN_DOWN, *answer, in_interface=uplink),
         rule(_GARDEN_UP, "RETURN", _member(members_address)),
+        # A connection is memory of the gateway's, and nobody has said who this is.
+        rule(_GARDEN_UP, "RETURN", Match("conntrack", (("ctstate", "NEW"),)), _too_many_connections(config, family)),
         rule(_GARDEN_UP, "CLASSIFY", options=through(up)),
         rule(_GARDEN_UP, "ACCEPT"),
         rule(_GARDEN_DOWN, "CLASSIFY", options=through(down)),
@@ -245,12 +259,6 @@ def _filter_input(config: GatewayConfig, family: Family, sender: tuple[str, str]
     reset = (("reject-with", "tcp-reset"),)
     unreachable = "icmp-port-unreachable" if family == 4 else "icmp6-port-unreachable"
     new = (("tcp-flags", ("!", "FIN,SYN,RST,ACK", "SYN")),)
-    host_bits = "32" if family == 4 else "128"
-    connections = (
-        ("connlimit-above", str(config.connections_per_device)),
-        ("connlimit-mask", host_bits),
-        ("connlimit-saddr", ""),
-    )
     limit = config.dns_per_device_per_s
     dhcp, icmp = (67, "icmp") if family == 4 else (547, "ipv6-icmp")
 
@@ -283,7 +291,7 @@ def _filter_input(config: GatewayConfig, family: Family, sender: tuple[str, str]
         rule(_DNS, "ACCEPT", matches=(_per_source("dns", limit, 3 * limit),)),
         rule(_DNS, "DROP"),  # silence slows a resolver down, a refusal would speed it up
         rule(_PORTAL, "ACCEPT", protocol="tcp", matches=(Match("tcp", new),)),
-        rule(_PORTAL, "REJECT", reset, protocol="tcp", matches=(Match("connlimit", connections),)),
+        rule(_PORTAL, "REJECT", reset, protocol="tcp", matches=(_too_many_connections(config, family),)),
         rule(
             _PORTAL,
             "ACCEPT",
