@@ -75,6 +75,8 @@ class Found:
 def busy_village(*, follow: bool) -> Iterator[tuple[Village, Downloads]]:
     """One phone downloads all that the line carries, the other one is idle."""
     with Village(phones=2, ipv6=False, site={"plan": [PLAN], "uplink": {**LINE, "follow": follow}}) as village:
+        # Senders that fill the queue there is, as most do; a machine's own default may be one that does not (bbr).
+        village.internet.ns.sysctl("net.ipv4.tcp_congestion_control", "reno")
         village.internet.set_line(FAST_KBIT, QUEUE_BYTES)
         village.dhcp_all()
         for phone in village.phones:
