@@ -109,7 +109,6 @@ def _busy_netctl() -> Any:
             self.began_s = time.monotonic()
 
         def usage(self, grant: int | None = None) -> Usage:
-            assert self.state is not None
             seconds = time.monotonic() - self.began_s
             return Usage(
                 boot_id=clock.boot_id(),
@@ -122,7 +121,7 @@ def _busy_netctl() -> Any:
                         up_packets=1,
                         down_packets=1,
                     )
-                    for one in self.state.grants
+                    for one in (self.state.grants if self.state else ())
                 ),
             )
 

@@ -1,0 +1,394 @@
+"""The staff pages in Debian's chromium, on a phone and at a desk, with scripts and without; and their own process.
+
+Each visit leaves pictures in tests/e2e/shots, for people to look at.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.e2e.axe import needs_axe, serious_findings
+from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, browser, complaints, is_gone, layout, shoot
+from tests.e2e.staff_server import NAME, PASSWORD, ROOT, USERS, staff_server
+
+in_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        not (CHROMIUM.exists() and CHROMEDRIVER.exists()), reason="needs Debian's chromium and chromium-driver"
+    ),
+]
+SCREENS = [Screen(360, 740, "light"), Screen(360, 740, "dark"), Screen(1280, 800, "light"), Screen(1280, 800, "dark")]
+PAGES = {
+    "ani": [
+        *("/today", "/hours", "/vouchers", "/vouchers/1", "/notices", "/notices/new", "/notices/1", "/devices"),
+        *("/password", "/audit", "/no/such/page"),
+    ],
+    "rina": ["/review", "/audit", "/today"],
+    "tono": ["/audit"],
+}
+LEAST_TAP_PX = 24  # WCAG 2.2, 2.5.8, level AA; links within sentences are excepted
+STATUS_LINES = ("403", "404", "422", "429")  # chromium notes answers that say no; the pages say it in words
+
+
+@dataclass
+class Desk:
+    """A browser on the staff pages at 127.0.0.1, under the gateway's own name."""
+
+    driver: webdriver.Chrome
+    base: str
+    screen: Screen
+
+    def open(self, path: str) -> None:
+        self.driver.get(self.base + path)
+
+    def press(self, element: object) -> None:
+        """Press what leads to the next page, and wait for it."""
+        element.click()  # type: ignore[attr-defined]
+        WebDriverWait(self.driver, 20).until(lambda _: is_gone(element))  # type: ignore[arg-type]
+
+    def find(self, selector: str):  # type: ignore[no-untyped-def]
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def type(self, name: str, text: str) -> None:
+        field = self.find(f"main [name={name}]")
+        field.clear()
+        field.send_keys(text)
+
+    def log_in(self, name: str) -> None:
+        self.driver.delete_all_cookies()
+        self.open("/login")
+        self.type("name", name)
+        self.type("password", PASSWORD)
+        self.press(self.find("main button"))
+
+    @property
+    def text(self) -> str:
+        return str(self.find("main").text)
+
+    def unfold(self, summary: str) -> None:
+        (found,) = [one for one in self.driver.find_elements(By.TAG_NAME, "summary") if one.text == summary][:1]
+        found.click()
+
+    def button(self, text: str):  # type: ignore[no-untyped-def]
+        return next(one for one in self.driver.find_elements(By.TAG_NAME, "button") if one.text == text)
+
+    def assert_sound(self, name: str) -> None:
+        """A picture; nothing that the browser itself complains about, no sideways scrolling, nothing too small."""
+        shoot(self.driver, f"staff-{self.screen.name}-{name}")
+        complained = [line for line in complaints(self.driver) if not any(code in line for code in STATUS_LINES)]
+        assert complained == [], name
+        found = layout(self.driver)
+        assert found["scroll_width"] <= self.screen.width, name
+        for tap in found["taps"]:
+            if tap["height"] and tap["text"]:
+                assert tap["height"] >= LEAST_TAP_PX or self.is_within_a_sentence(tap["text"]), (name, tap)
+
+    def is_within_a_sentence(self, text: str) -> bool:
+        return any(
+            link.text == text and link.find_element(By.XPATH, "..").text != text
+            for link in self.driver.find_elements(By.TAG_NAME, "a")
+        )
+
+
+@contextmanager
+def desk(port: int, screen: Screen, *, scripts: bool) -> Iterator[Desk]:
+    flags = ("--ignore-certificate-errors", f"--host-resolver-rules=MAP {NAME}:{port} 127.0.0.1:{port}")
+    with browser(screen, scripts, flags) as driver:
+        yield Desk(driver, f"https://{NAME}:{port}", screen)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """For tests that change nothing."""
+    with staff_server(hours=True) as port:
+        yield port
+
+
+class TestPages:
+    pytestmark = in_browser
+
+    @needs_axe
+    @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)
+    def test_every_page_of_every_role(self, port: int, screen: Screen) -> None:
+        with desk(port, screen, scripts=True) as at:
+            at.open("/login")
+            at.assert_sound("login")
+            assert serious_findings(at.driver) == []
+            for user, paths in PAGES.items():
+                at.log_in(user)
+                for path in paths:
+                    at.open(path)
+                    at.assert_sound(f"{user}{path.replace('/', '_')}")
+                    assert serious_findings(at.driver) == [], path
+                    for summary in at.driver.find_elements(By.CSS_SELECTOR, "main summary")[:3]:
+                        summary.click()
+                    assert serious_findings(at.driver) == [], f"{path}, unfolded"
+                    at.assert_sound(f"{user}{path.replace('/', '_')}-unfolded")
+
+    @needs_axe
+    def test_in_english_and_empty(self) -> None:
+        with staff_server(empty=True) as port, desk(port, SCREENS[0], scripts=True) as at:
+            at.log_in("tono")
+            at.open("/today?lang=en")
+            for path in ("/today", "/hours", "/vouchers", "/notices", "/devices", "/audit"):
+                at.open(path)
+                at.assert_sound(f"empty{path.replace('/', '_')}")
+                assert serious_findings(at.driver) == [], path
+                assert not re.search(r"\b(Belum|perangkat|Wi-Fi untuk)\b", at.text), path
+
+    def test_figures_are_renewed_without_a_click(self, port: int) -> None:
+        with desk(port, SCREENS[0], scripts=True) as at:
+            at.log_in("ani")
+            WebDriverWait(at.driver, 20).until(lambda _: "bps" in at.text)
+            shoot(at.driver, "staff-live")
+            assert complaints(at.driver) == []
+
+    def test_a_sheet_of_vouchers(self, port: int) -> None:
+        with desk(port, SCREENS[2], scripts=False) as at:
+            at.log_in("ani")
+            for paper in ("a4", "receipt"):
+                at.open(f"/vouchers/1/print?paper={paper}")
+                shoot(at.driver, f"staff-print-{paper}")
+                assert complaints(at.driver) == []
+                codes = re.findall(r"\b[A-HJ-NP-Z2-9]{4}-[A-HJ-NP-Z2-9]{4}\b", at.find("body").text)
+                assert len(set(codes)) == 60
+
+
+class TestADayAtTheOffice:
+    """By forms alone, scripts off, on a phone: what an operator does from morning to evening."""
+
+    pytestmark = in_browser
+
+    @pytest.fixture(scope="class")
+    def at(self) -> Iterator[Desk]:
+        with staff_server() as port, desk(port, SCREENS[0], scripts=False) as at:
+            at.log_in("ani")
+            yield at
+
+    def test_close_and_open(self, at: Desk) -> None:
+        at.open("/today")
+        assert "Buka" in at.text
+        at.unfold("Tutup sekarang")
+        at.type("reason", "Rapat desa")
+        at.press(at.button("Tutup sekarang"))
+        assert "Wi-Fi untuk warga sekarang tutup." in at.text
+        assert "Alasan: Rapat desa" in at.text
+        at.assert_sound("day-closed")
+        at.unfold("Buka sekarang")
+        at.press(at.button("Buka sekarang"))
+        assert "Wi-Fi untuk warga sekarang buka." in at.text
+
+    def test_disconnect_and_block(self, at: Desk) -> None:
+        at.open("/today")
+        before = len(at.driver.find_elements(By.CSS_SELECTOR, "tbody tr"))
+        at.unfold("Putus atau blokir")
+        at.assert_sound("day-acts")
+        at.press(at.button("Putus sekarang"))
+        assert len(at.driver.find_elements(By.CSS_SELECTOR, "tbody tr")) == before - 1
+        name = at.find("tbody td b").text
+        at.unfold("Putus atau blokir")
+        at.type("note", "mengunduh terus")
+        at.press(at.button("Blokir perangkat"))
+        assert "Perangkat sudah diblokir." in at.text
+        assert name in at.text
+        at.press(at.find(f"button[aria-label$='{name}']"))
+        assert "Blokir sudah dicabut." in at.text
+
+    def test_vouchers(self, at: Desk) -> None:
+        at.open("/vouchers")
+        at.type("count", "3")
+        at.type("note", "Ibu PKK")
+        at.press(at.button("Buat voucher"))
+        assert "Voucher sudah dibuat" in at.text
+        at.assert_sound("day-batch")
+        assert len(at.driver.find_elements(By.CSS_SELECTOR, "tbody tr")) == 3
+        at.unfold("Batalkan voucher")
+        at.press(at.button("Batalkan voucher"))
+        assert at.text.count("belum dipakai") == 2
+        assert "dibatalkan" in at.text
+
+    def test_a_notice_with_its_preview(self, at: Desk) -> None:
+        at.open("/notices/new")
+        at.type("title", "Gotong royong")
+        at.type("body", "Minggu **pagi** di lapangan.")
+        at.press(at.button("Lihat dulu"))
+        assert at.find("section strong").text == "pagi"
+        at.assert_sound("day-preview")
+        at.press(at.button("Simpan"))
+        assert "Pengumuman sudah disimpan." in at.text
+        assert "Gotong royong" in at.text
+
+    def test_log_out(self, at: Desk) -> None:
+        at.open("/today")
+        at.press(at.button("Keluar"))
+        assert "Anda sudah keluar." in at.text
+        at.open("/today")
+        assert at.driver.current_url.endswith("/login")
+
+
+# --- the process, as the supervisor starts it -----------------------------------------------------------------------
+
+
+@dataclass
+class Process:
+    """`portal.serve` in the role staff, as its own user, on directories of its own."""
+
+    port: int
+    home: Path
+    process: subprocess.Popen[str]
+    cookies: dict[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, **form: str) -> tuple[int, str, str]:
+        """(status, Location, text) of one request under the gateway's address. The certificate is pinned."""
+        context = ssl.create_default_context(cafile=str(self.home / "data/staff/certificate.pem"))
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = http.client.HTTPSConnection("10.77.0.1", self.port, context=context, timeout=20)
+        connection.sock = context.wrap_socket(raw, server_hostname="10.77.0.1")
+        headers = {
+            "Referer": f"https://10.77.0.1:{self.port}/",
+            "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        connection.request(method, path, urllib.parse.urlencode(form) if form else None, headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        for header in answer.headers.get_all("Set-Cookie") or ():
+            name, _, value = header.partition(";")[0].partition("=")
+            self.cookies[name] = value
+        connection.close()
+        return answer.status, answer.headers.get("Location", ""), text
+
+    def send(self, path: str, page: str, **form: str) -> tuple[int, str, str]:
+        """Fill in the form of ``page`` and send it."""
+        found = re.search(r'name="csrf_token" value="([^"]+)"', self.ask("GET", page)[2])
+        assert found is not None, page
+        return self.ask("POST", path, csrf_token=found[1], **form)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """Directories as `gerbang run` makes them."""
+    home = Path(tempfile.mkdtemp(prefix="gerbang-staff-"))  # pytest's own is closed to other users
+    portal = pwd.getpwnam("gerbang")
+    home.chmod(0o755)
+    for name in ("run", "data"):
+        (home / name).mkdir()
+    os.chown(home / "data", portal.pw_uid, portal.pw_gid)
+    (home / "data").chmod(0o2771)
+    yield home
+    shutil.rmtree(home)
+
+
+@contextmanager
+def running(home: Path) -> Iterator[Process]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (home / "site.toml").write_text(f'[site]\ncode = "64.03.01.2001"\n[staff]\nport = {port}\n')
+    told = {"role": "staff", "site": str(home / "site.toml"), "run": str(home / "run"), "data": str(home / "data")}
+    command = [sys.executable, "-m", "portal.serve", json.dumps({**told, "user": "gerbang-staff"})]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+        assert process.stderr is not None
+        lines = []
+        try:
+            for line in process.stderr:
+                lines.append(line)
+                if "answering https" in line:
+                    break
+            else:
+                raise AssertionError("".join(lines))
+            (home / "log").write_text("".join(lines))
+            yield Process(port, home, process)
+        finally:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(15)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_first_start_to_the_last_first_password(home: Path) -> None:
+    """Passwords on the console once and in root's file; each is changed by its owner; then the file is gone."""
+    paper = home / "data/STAFF-PASSWORDS.txt"
+    with running(home) as process:
+        assert paper.stat().st_uid == 0
+        assert paper.stat().st_mode & 0o777 == 0o600
+        passwords = dict(re.findall(r"^  (\w+) +([a-z-]+)", paper.read_text(), re.MULTILINE))
+        assert set(passwords) == {"operator", "teknisi", "peninjau"}
+        assert all(password in (home / "log").read_text() for password in passwords.values())
+        for number, (name, password) in enumerate(passwords.items()):
+            assert paper.exists()
+            process.cookies.clear()
+            assert process.send("/login", "/login", name=name, password=password)[:2] == (303, "/")
+            assert process.ask("GET", "/today")[1] == "/password"
+            new = f"kata baru nomor {number}"
+            changed = process.send("/password", "/password", old=password, new=new, again=new)
+            assert changed[1] == "/login?told=password-changed", changed[2]
+        assert not paper.exists()
+    with running(home) as process:
+        assert "kata sandi" not in (home / "log").read_text().lower(), "they are shown once"
+        assert process.send("/login", "/login", name="teknisi", password="kata baru nomor 1")[0] == 303
+        status, _, text = process.ask("GET", "/audit")
+        assert status == 200
+        assert "Mengganti kata sandi" in text
+
+
+def test_key_and_certificate_stay_and_are_for_the_staff_pages_alone(home: Path) -> None:
+    kept = []
+    for _ in range(2):
+        with running(home) as process:
+            assert process.ask("GET", "/login")[0] == 200
+            user = pwd.getpwnam("gerbang-staff").pw_uid
+            status = Path(f"/proc/{process.process.pid}/status").read_text()
+            assert f"Uid:\t{user}\t{user}\t{user}\t{user}" in status
+            assert "NoNewPrivs:\t1" in status
+            kept.append({path.name: path.read_bytes() for path in (home / "data/staff").iterdir()})
+    assert kept[0] == kept[1]
+    assert set(kept[0]) == {"key", "certificate.pem"}
+    for name in ("key", "certificate.pem"):
+        peeked = subprocess.run(
+            ["cat", home / "data/staff" / name],
+            user="gerbang",
+            group="gerbang",
+            extra_groups=[],
+            capture_output=True,
+            check=False,
+        )
+        assert peeked.returncode != 0, "the guest pages' user can read it"
+    assert (home / "data/gerbang.db").stat().st_mode & 0o777 == 0o660
+
+
+def test_slow_and_silent_clients_keep_nobody_out(home: Path) -> None:
+    with running(home) as process:
+        silent = [socket.create_connection(("127.0.0.1", process.port)) for _ in range(60)]
+        begun = time.monotonic()
+        assert process.ask("GET", "/login")[0] == 200
+        assert time.monotonic() - begun < 8
+        for one in silent:
+            one.close()
+
+
+def test_the_users_of_the_tests_are_those_of_the_pages() -> None:
+    assert set(PAGES) == set(USERS)
