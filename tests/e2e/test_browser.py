@@ -81,7 +81,7 @@ def test_login_and_logout_without_scripts(portal: str, screen: dict[str, Any]) -
 
 def test_english_by_link(portal: str) -> None:
     pages = visit(
-        url=f"{portal}/", name="english", screen=PHONE_LIGHT, presses=["footer a", LOGIN, "main a.row", LOGOUT]
+        url=f"{portal}/", name="english", screen=PHONE_LIGHT, presses=["footer a[hreflang]", LOGIN, "main a.row", LOGOUT]
     )
     assert [page["url"].removeprefix(portal) for page in pages] == [
         "/",
@@ -101,7 +101,7 @@ def test_the_rules_open_and_the_info_page_reads(portal: str, screen: dict[str, A
     (info,) = visit(url=f"{portal}/info", name="info", screen=screen)
     assert_sound(info, screen)
     assert "Aturan pakai versi 1" in info["text"]
-    closed, opened = visit(url=f"{portal}/", name="rules", screen=screen, opens="p + details summary")
+    closed, opened = visit(url=f"{portal}/", name="rules", screen=screen, opens="main > details:last-of-type > summary")
     assert "Patuhi hukum" not in closed["text"]
     assert "Patuhi hukum" in opened["text"]
     assert_sound(opened, screen)
