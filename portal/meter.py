@@ -117,7 +117,7 @@ class Meter:
         """Returns the seconds until the next: TICK_S, or less where somebody's budget could run out before."""
         self._view = uplink
         checked = self._is_checked()  # before the first poll, which is compared with what the disk has
-        if checked and self._is_new_day():
+        if checked and self._calendar_turns():
             self._attempt("flush", self._flush)  # what was read before midnight is of the day before
         polled = self._attempt("usage", self._poll)
         if not checked:
@@ -183,10 +183,12 @@ class Meter:
                 self._seen[key] = reading
         self._checked = True
 
-    def _is_new_day(self) -> bool:
-        """Is it another local day than at the last tick, as far as known?"""
+    def _calendar_turns(self) -> bool:
+        """Since the last tick: has another local day begun, or has NTP set the clock?"""
         if self._calendar is None:
             return False
+        if self._is_trusted() and not self._calendar.trusted:
+            return True
         before, self._day = self._day, budget.day_of(self._read_clock().wall_s, self._calendar)
         return before not in ("", self._day)
 

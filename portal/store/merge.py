@@ -161,7 +161,7 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
             UPDATE main.meta AS m SET boot_id = o.boot_id, seen_boot_s = o.seen_boot_s,
                 counted_boot_s = o.counted_boot_s, day = max(m.day, o.day),
                 generation = max(m.generation, o.generation) + 1,
-                trusted_wall_s = max(m.trusted_wall_s, o.trusted_wall_s)
+                trusted_wall_s = max(m.trusted_wall_s, o.trusted_wall_s), trusted_boot_id = o.trusted_boot_id
             FROM old.meta AS o
             """
         )

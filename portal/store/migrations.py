@@ -92,10 +92,11 @@ def step_1_sessions(database: Database) -> None:
 @steps()  # type: ignore[untyped-decorator, unused-ignore]
 def step_2_people(database: Database) -> None:
     for statement in (
-        # ``day`` is the last local day known from a trusted clock, ``trusted_wall_s`` the last such moment: a clock
-        # that lost its time neither gives a second budget nor opens a closed site.
+        # ``day`` is the last local day known from a trusted clock, ``trusted_wall_s`` the last such moment, in boot
+        # ``trusted_boot_id``: a clock that lost its time neither gives a second budget nor opens a closed site.
         "ALTER TABLE meta ADD COLUMN day TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE meta ADD COLUMN trusted_wall_s REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE meta ADD COLUMN trusted_boot_id TEXT NOT NULL DEFAULT ''",
         # Up to when (in this boot) everybody's time online stands in person_day: one row to write for all of them.
         "ALTER TABLE meta ADD COLUMN counted_boot_s REAL NOT NULL DEFAULT 0",
         """

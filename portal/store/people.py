@@ -36,26 +36,33 @@ _UNCOUNTED: Final = """
 
 
 def moment(db: sqlite3.Connection, now: Now, zone: dt.tzinfo, *, trusted: bool = False) -> Moment:
-    """``now`` with what this database knows of the calendar. ``trusted``: NTP has set the wall clock."""
-    last_day, trusted_wall_s = db.execute("SELECT day, trusted_wall_s FROM meta").fetchone()
-    clock_ok = trusted or (clock.wall_is_plausible(now.wall_s) and now.wall_s >= trusted_wall_s)
+    """``now`` with what this database knows of the calendar. ``trusted``: NTP has set the wall clock.
+
+    A clock loses its time with the power. One that was trusted in this boot is believed as long as that lasts, also
+    when it is put back; in a later boot only from the last trusted moment on.
+    """
+    last_day, trusted_wall_s, boot_id = db.execute("SELECT day, trusted_wall_s, trusted_boot_id FROM meta").fetchone()
+    was_set = boot_id == now.boot_id or now.wall_s >= trusted_wall_s
+    clock_ok = trusted or (was_set and clock.wall_is_plausible(now.wall_s))
     calendar = Calendar(zone, clock_ok, trusted, last_day)
     wall_s = now.wall_s if clock_ok else max(now.wall_s, trusted_wall_s)
     return Moment(now, calendar, wall_s, budget.day_of(now.wall_s, calendar))
 
 
 def is_news(db: sqlite3.Connection, moment: Moment) -> bool:
-    """Is what a trusted clock shows worth a write of its own: another day, an hour later, or earlier than noted?"""
-    if not moment.calendar.trusted or not moment.calendar.last_day:
-        return moment.calendar.trusted
-    noted_wall_s = db.execute("SELECT trusted_wall_s FROM meta").fetchone()[0]
-    return moment.day != moment.calendar.last_day or not 0 <= moment.now.wall_s - noted_wall_s < NOTE_AGAIN_S
+    """Is what a trusted clock shows worth a write of its own: new in this boot, another day, or some time ahead?"""
+    day, wall_s, boot_id = db.execute("SELECT day, trusted_wall_s, trusted_boot_id FROM meta").fetchone()
+    noted = (day, boot_id) == (moment.day, moment.now.boot_id) and 0 <= moment.now.wall_s - wall_s < NOTE_AGAIN_S
+    return moment.calendar.trusted and not noted
 
 
 def note_trusted(db: sqlite3.Connection, moment: Moment) -> None:
     """Remember what a trusted clock shows: the next one that shows less is not believed."""
     if moment.calendar.trusted:
-        db.execute("UPDATE meta SET day = ?, trusted_wall_s = ?", (moment.day, moment.now.wall_s))
+        db.execute(
+            "UPDATE meta SET day = ?, trusted_wall_s = ?, trusted_boot_id = ?",
+            (moment.day, moment.now.wall_s, moment.now.boot_id),
+        )
 
 
 # --- who ------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ CREATE TABLE device ( mac TEXT PRIMARY KEY CHECK (length(mac) = 17), person_id I
 CREATE INDEX device_person ON device (person_id);
 CREATE INDEX device_rule ON device (rule) WHERE rule IS NOT NULL;
 CREATE INDEX device_terms_person ON device (terms_person_id);
-CREATE TABLE meta ( id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, generation INTEGER NOT NULL, boot_id TEXT NOT NULL, seen_boot_s REAL NOT NULL , day TEXT NOT NULL DEFAULT '', trusted_wall_s REAL NOT NULL DEFAULT 0, counted_boot_s REAL NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE meta ( id INTEGER PRIMARY KEY CHECK (id = 1), epoch TEXT NOT NULL, generation INTEGER NOT NULL, boot_id TEXT NOT NULL, seen_boot_s REAL NOT NULL , day TEXT NOT NULL DEFAULT '', trusted_wall_s REAL NOT NULL DEFAULT 0, trusted_boot_id TEXT NOT NULL DEFAULT '', counted_boot_s REAL NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE notice ( id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, body TEXT NOT NULL, from_wall_s REAL, until_wall_s REAL, changed_wall_s REAL NOT NULL, changed_by TEXT NOT NULL ) STRICT;
 CREATE TABLE person ( id INTEGER PRIMARY KEY AUTOINCREMENT, code TEXT NOT NULL UNIQUE CHECK (length(code) = 8), method TEXT NOT NULL, plan TEXT NOT NULL, voucher_id INTEGER UNIQUE REFERENCES voucher (id), account_id INTEGER UNIQUE REFERENCES account (id), created_wall_s REAL NOT NULL, counted_boot_s REAL ) STRICT;
 CREATE TABLE person_day ( person_id INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE, day TEXT NOT NULL, seconds REAL NOT NULL DEFAULT 0 CHECK (seconds >= 0), up_bytes INTEGER NOT NULL DEFAULT 0 CHECK (up_bytes >= 0), down_bytes INTEGER NOT NULL DEFAULT 0 CHECK (down_bytes >= 0), PRIMARY KEY (person_id, day) ) STRICT, WITHOUT ROWID;

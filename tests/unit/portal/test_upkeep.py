@@ -12,7 +12,7 @@ import pytest
 from portal import backup, leases, passwords
 from portal.admission import Gate
 from portal.config import Access, SiteConfig
-from portal.domain.model import Refusal, Session
+from portal.domain.model import CLOCK_NOT_SET, Refusal, Session
 from portal.domain.uplink import UplinkView
 from portal.gatekeeper import Refused
 from portal.leases import Lease
@@ -176,6 +176,40 @@ def test_a_clock_that_was_wrongly_in_the_future_freezes_no_budget(
     meter.tick(VIEW)
     meter.stop(VIEW)
     assert query("SELECT day, trusted_wall_s < ? FROM meta", MIDNIGHT_S + 7200) == [("2033-05-19", 1)]
+    assert gate.enter_by_terms(MAC, IP, "1").plan == "warga"
+
+
+def test_a_clock_that_ntp_puts_back_closes_nothing_and_cuts_nobody(
+    open_gate: OpenGate, paths: Paths, netctl: Netctl, clock: Clock
+) -> None:
+    config = site(hours=("mon-sun 07:00-22:00",))
+    gate, trust = open_gate(config), [True]
+    meter = Meter(config, paths, netctl, clock, lambda: trust[0])
+    gate.enter_by_terms(MAC, IP, "1")
+    meter.tick(VIEW)
+    clock.set_wall(clock.now.wall_s - 3600)
+    for trust[0] in (True, False):
+        gate.enter_by_terms("02:00:00:00:00:02", "10.77.0.10", "1")
+        assert len(netctl.online()) == 2
+        meter.tick(VIEW)
+        assert len(netctl.online()) == 2
+
+
+def test_a_clock_that_is_set_at_last_opens_at_the_next_tick(
+    open_gate: OpenGate, paths: Paths, netctl: Netctl, clock: Clock
+) -> None:
+    config = site(hours=("mon-sun 07:00-22:00",))
+    gate, trusted = open_gate(config), True
+    Meter(config, paths, netctl, clock, lambda: True).tick(VIEW)
+    clock.reboot(wall_s=clock.now.wall_s - 3600)  # as some boxes save the time once an hour
+    trusted = False
+    meter = Meter(config, paths, netctl, clock, lambda: trusted)
+    meter.tick(VIEW)
+    with pytest.raises(Refused) as error:
+        gate.enter_by_terms(MAC, IP, "1")
+    assert error.value.reason == CLOCK_NOT_SET
+    trusted = True
+    meter.tick(VIEW)
     assert gate.enter_by_terms(MAC, IP, "1").plan == "warga"
 
 
