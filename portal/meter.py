@@ -174,6 +174,7 @@ class Meter:
             now = self._read_clock()
             carried = sessions.note_time(database, now)
             sessions.leave_addresses(database, self._lan.holds)
+            people.note_trusted(database, self._moment(database, now))
             self._flushed = counters.last_of_running(database)
             self._uplink = sessions.uplink_view(database, now)
         if carried:
