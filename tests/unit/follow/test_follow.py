@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -133,25 +133,38 @@ def test_hosts_that_stop_answering_are_replaced() -> None:
     assert line.median(line.extra_ms, 60, 80) < 60
 
 
-def test_one_slow_host_of_four_is_not_taken_for_a_queue() -> None:
-    slow: dict[int, float] = {}
-    reflectors = Follower(DOWN, UP, HOSTS, 0.0)
-    total = now_s = 0.0
-    pending: list[tuple[float, str, int]] = []
-    while now_s < 60:
+def drive(
+    found: Follower,
+    until_s: float,
+    delay_s: Callable[[str, float], float],
+    passes_kbit: Callable[[], tuple[float, float]],
+) -> Iterator[float]:
+    """Ping and tick as the thread does, from 0 s on; yields the time after each tick.
+
+    ``delay_s`` is what each host's answer takes now, ``passes_kbit`` what passes (down, up).
+    """
+    now_s = down = up = 0.0
+    back: list[tuple[float, str, int]] = []
+    while now_s < until_s:
         now_s += STEP_S
-        total += 4000 * STEP_S * 125
-        while pending and pending[0][0] <= now_s:
-            _, host, sequence = heapq.heappop(pending)
-            reflectors.answered(host, sequence, now_s)
-        if now_s >= reflectors.next_ping_boot_s:
-            host, sequence = reflectors.ping(now_s)
-            slow[sequence] = 0.3 if host == HOSTS[1] and now_s > 20 else 0.04
-            heapq.heappush(pending, (now_s + slow[sequence], host, sequence))
-        if now_s >= reflectors.next_tick_boot_s:
-            reflectors.tick(now_s, int(total), 0)
-            if now_s > 20:
-                assert reflectors.rates.down_kbit >= DOWN.base_kbit * 0.99
+        down_kbit, up_kbit = passes_kbit()
+        down, up = down + down_kbit * STEP_S * 125, up + up_kbit * STEP_S * 125
+        while back and back[0][0] <= now_s:
+            _, host, sequence = heapq.heappop(back)
+            found.answered(host, sequence, now_s)
+        if now_s >= found.next_ping_boot_s:
+            host, sequence = found.ping(now_s)
+            heapq.heappush(back, (now_s + delay_s(host, now_s), host, sequence))
+        if now_s >= found.next_tick_boot_s:
+            found.tick(now_s, int(down), int(up))
+            yield now_s
+
+
+def test_one_slow_host_of_four_is_not_taken_for_a_queue() -> None:
+    found = Follower(DOWN, UP, HOSTS, 0.0)
+    slow = drive(found, 60, lambda host, at_s: 0.3 if host == HOSTS[1] and at_s > 20 else 0.04, lambda: (4000, 0))
+    for now_s in slow:
+        assert now_s < 20 or found.rates.down_kbit >= DOWN.base_kbit * 0.99
 
 
 def test_nobody_ever_answers_and_the_line_is_shaped_as_if_it_were_fixed() -> None:
@@ -179,23 +192,14 @@ def test_echoes_that_are_blocked_while_people_are_online_end_in_the_middle() -> 
 def test_under_a_queue_that_never_goes_it_reaches_the_least_rate_soon(queue_ms: float, share: float) -> None:
     """The echoes see a queue whatever is done, as behind another customer; what passes is what is shaped."""
     found = Follower(DOWN, UP, HOSTS, 0.0)
-    now_s = total = 0.0
-    back: list[tuple[float, str, int]] = []
-    reached_s = None
-    while now_s < 60 and reached_s is None:
-        now_s += STEP_S
-        total += found.rates.down_kbit * share * STEP_S * 125
-        while back and back[0][0] <= now_s:
-            _, host, sequence = heapq.heappop(back)
-            found.answered(host, sequence, now_s)
-        if now_s >= found.next_ping_boot_s:
-            host, sequence = found.ping(now_s)
-            heapq.heappush(back, (now_s + 0.04 + (queue_ms / 1000 if now_s > 10 else 0), host, sequence))
-        if now_s >= found.next_tick_boot_s:
-            found.tick(now_s, int(total), 0)
-            if now_s > 10 and found.rates.down_kbit == DOWN.min_kbit:
-                reached_s = now_s
-    assert reached_s is not None and reached_s < 10 + 10 * (1 + queue_ms / 1000)
+    ticks = drive(
+        found,
+        60,
+        lambda _, at_s: 0.04 + (queue_ms / 1000 if at_s > 10 else 0),
+        lambda: (found.rates.down_kbit * share, 0),
+    )
+    reached_s = next(now_s for now_s in ticks if now_s > 10 and found.rates.down_kbit == DOWN.min_kbit)
+    assert reached_s < 10 + 10 * (1 + queue_ms / 1000)
 
 
 bounds = st.integers(8, 100_000).flatmap(lambda low: st.builds(Bounds, st.just(low), st.integers(low, 10_000_000)))
@@ -237,20 +241,8 @@ def test_a_pause_of_the_machine_is_no_queue_and_no_traffic() -> None:
 
 def test_the_direction_that_is_used_is_the_one_that_is_cut() -> None:
     found = Follower(DOWN, UP, HOSTS, 0.0)
-    now_s = up = down = 0.0
-    back: list[tuple[float, str, int]] = []
-    while now_s < 30:
-        now_s += STEP_S
-        up += found.rates.up_kbit * STEP_S * 125
-        down += 1000 * STEP_S * 125
-        while back and back[0][0] <= now_s:
-            _, host, sequence = heapq.heappop(back)
-            found.answered(host, sequence, now_s)
-        if now_s >= found.next_ping_boot_s:
-            host, sequence = found.ping(now_s)
-            heapq.heappush(back, (now_s + (0.04 if now_s < 15 else 0.4), host, sequence))
-        if now_s >= found.next_tick_boot_s:
-            found.tick(now_s, int(down), int(up))
+    for _ in drive(found, 30, lambda _, at_s: 0.04 if at_s < 15 else 0.4, lambda: (1000, found.rates.up_kbit)):
+        pass
     assert found.rates.up_kbit == UP.min_kbit
     assert found.rates.down_kbit >= 0.95 * DOWN.base_kbit
 
