@@ -244,10 +244,10 @@ class Meter:
             now = self._read_clock()
             sessions.note_time(database, now)
             counted = self._count(database, now)
-            self._upkeep.carry_out(database, now, found)
+            arrived = self._upkeep.carry_out(database, now, found)
             state = sync.snapshot(database, self._rules, now)
         self._note_counted(counted, now)
-        self._upkeep.done(found, found_leases)
+        self._upkeep.done(found, arrived, found_leases)
         for session, reason in found.over:
             log.info("Session %d ended: %s.", session.id, reason.value)
             self._active_boot_s.pop(session.id, None)

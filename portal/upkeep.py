@@ -5,9 +5,10 @@ First it only looks, at each of the meter's ticks; only if something is to be do
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from portal.config import Plan
@@ -116,24 +117,25 @@ class Upkeep:
         """Is something to be written?"""
         return bool(found.over or found.replanned or found.arrivals or found.queue_turns or found.slow != self._slow)
 
-    def carry_out(self, db: sqlite3.Connection, now: Now, found: Findings) -> None:
-        """Write it; whoever could not be found since is left alone. What was used must have been counted before."""
+    def carry_out(self, db: sqlite3.Connection, now: Now, found: Findings) -> tuple[Caller, ...]:
+        """Write it, after what was used has been counted. Returns who has arrived."""
         for session, reason in found.over:
             sessions.end(db, session.id, reason, now, self._rules.zone)
         for session_id, plan in found.replanned:
             people.set_plan(db, session_id, plan)
+        arrived = []
         for caller in found.arrivals:
-            try:
+            with contextlib.suppress(Refused, GateError):  # it was another moment; the next look decides again
                 self._entrance.by_rule(db, now, caller)
-            except (Refused, GateError):
-                continue  # changed in between; the next look decides again
+                arrived.append(caller)
         self._entrance.call(db, now)
         sessions.next_generation(db)
+        return tuple(arrived)
 
-    def done(self, found: Findings, leases: Mapping[str, Lease]) -> None:
+    def done(self, found: Findings, arrived: Iterable[Caller], leases: Mapping[str, Lease]) -> None:
         """It is on the disk."""
         self._slow = found.slow
-        for caller in found.arrivals:
+        for caller in arrived:
             self._tried[caller.mac] = leases[caller.mac]
         for session, reason in found.over:
             if reason is not EndReason.IDLE:
