@@ -48,15 +48,15 @@ class Gatekeeper(Protocol):
 
     The enter methods return when the device is let in by the kernel, and raise Refused when it may not come in.
     ``ipv4`` is the address that the request came from, None over IPv6. A device that has a running session keeps it
-    where it enters as the same person (with the address given), and leaves it where it enters as another. A device that
-    an operator has blocked is refused BLOCKED, whatever it shows.
+    where it enters as the same person, or by a tap or rule (with the address given), and leaves it where a code or
+    password makes it another's. A device that an operator has blocked is refused BLOCKED, whatever it shows.
     """
 
     def whois(self, ip: str) -> str | None:
         """The MAC that the kernel gives for a LAN address, or None."""
 
     def visit(self, mac: str) -> Visit:
-        """All that a page needs to know of a device, from one snapshot; ``left`` is as of the meter's last flush."""
+        """All that a page needs to know of a device, from one snapshot; bytes in ``left`` are as of the last flush."""
 
     def session(self, mac: str) -> Session | None:
         """The running session of a device; one whose time is over does not run."""
