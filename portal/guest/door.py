@@ -106,9 +106,9 @@ class Doorkeeper:
             door = self._blocked(language)
         elif not visit.opening.is_open:
             message = self._words.closed(language, visit.opening, plan, now.wall_s)
-            door = self._shut(message, CLOCK_REFRESH_S if visit.opening.reason == CLOCK_NOT_SET else None)
+            door = self._shut(language, message, CLOCK_REFRESH_S if visit.opening.reason == CLOCK_NOT_SET else None)
         elif visit.left.spent and plan.after_budget == "stop":
-            door = self._shut(self._words.spent(language, visit.left.renewed_wall_s, now.wall_s))
+            door = self._shut(language, self._words.spent(language, visit.left.renewed_wall_s, now.wall_s))
         elif visit.place is not None and plan.priority != "high":
             door = self._in_queue(language, visit.place, now)
         elif visit.full and plan.priority != "high":
@@ -133,11 +133,11 @@ class Doorkeeper:
             account=self._account_box(),
         )
 
-    def _shut(self, message: Message, refresh_s: int | None = None) -> Door:
+    def _shut(self, language: Language, message: Message, refresh_s: int | None = None) -> Door:
         """Closed to those who tap; others, whose plan has other hours or whose budget is another, may come in."""
         return Door(
             message.title,
-            message.lines,
+            (*message.lines, *self._words.still_open(language)),
             code=Box.FOLDED if self._methods & {VOUCHER, ACCOUNT} else None,
             account=self._account_box(),
             refresh_s=refresh_s,

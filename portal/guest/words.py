@@ -24,6 +24,7 @@ from portal.gatekeeper import Refused
 from portal.language import Language
 
 HOLIDAYS_AHEAD: Final = 5
+SITES_NAMED: Final = 5  # of the walled garden
 _DAY_MINUTES: Final = 1440
 # What a wrong code, name or password has to say, a line each; the last names whom to ask.
 _LINES: Final = {
@@ -160,6 +161,13 @@ class Words:
         if opening.reason is not None:
             return Message(title, (language.text("closed.reason", reason=opening.reason),))
         return Message(title, () if plan is None else (self.today(language, plan, now_wall_s),))
+
+    def still_open(self, language: Language) -> tuple[str, ...]:
+        """What works for everybody, at any time and without coming in."""
+        lines = [language.text("open.here")]
+        if self._config.garden.names:
+            lines.append(language.text("open.sites", sites=", ".join(self._config.garden.names[:SITES_NAMED])))
+        return tuple(lines)
 
     def spent(self, language: Language, renewed_wall_s: float | None, now_wall_s: float) -> Message:
         """The budget is used up, and the plan stops then."""

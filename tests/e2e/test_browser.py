@@ -18,6 +18,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.e2e.axe import needs_axe, serious_findings
 from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, Visit, browser, is_gone, look, take
 from tests.e2e.conftest import NewPhone
 from tests.e2e.guest_server import ROOT, SITE_NAME, guest_server
@@ -81,7 +82,10 @@ def test_login_and_logout_without_scripts(portal: str, screen: dict[str, Any]) -
 
 def test_english_by_link(portal: str) -> None:
     pages = visit(
-        url=f"{portal}/", name="english", screen=PHONE_LIGHT, presses=["footer a[hreflang]", LOGIN, "main a.row", LOGOUT]
+        url=f"{portal}/",
+        name="english",
+        screen=PHONE_LIGHT,
+        presses=["footer a[hreflang]", LOGIN, "main a.row", LOGOUT],
     )
     assert [page["url"].removeprefix(portal) for page in pages] == [
         "/",
@@ -111,6 +115,22 @@ def test_the_rules_open_and_the_info_page_reads(portal: str, screen: dict[str, A
 def driver() -> Iterator[webdriver.Chrome]:
     with browser(Screen(**PHONE_LIGHT)) as driver:
         yield driver
+
+
+@needs_axe
+@pytest.mark.parametrize("screen", [PHONE_LIGHT, PHONE_DARK], ids=["light", "dark"])
+def test_axe_finds_nothing_serious_on_any_page(screen: dict[str, Any]) -> None:
+    with browser(Screen(**screen), scripts=True) as driver:
+        for name, scene in SCENES.items():
+            with guest_server(scene=name) as (port, _):
+                driver.get(f"http://localhost:{port}{scene.path}")
+                if scene.form is not None:
+                    send(driver, *scene.form)
+                for folded in driver.find_elements(By.TAG_NAME, "summary"):
+                    folded.click()
+                # That a page refreshes itself is what a queue is: real time (WCAG 2.2, 2.2.1, its exception).
+                found = [finding for finding in serious_findings(driver) if not finding.startswith("meta-refresh ")]
+                assert found == [], name
 
 
 @pytest.mark.parametrize("name", SCENES)

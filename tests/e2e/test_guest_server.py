@@ -15,11 +15,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from portal import connection, worker
 from tests.e2e.guest_server import guest_server
+from tests.unit.guest.scenes import SCENES
 
 PAGE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PROBE = b"GET /generate_204 HTTP/1.1\r\nHost: connectivitycheck.gstatic.com\r\n\r\n"
@@ -294,6 +296,24 @@ def test_nothing_is_read_from_the_source_once_it_serves() -> None:
     with guest_server(forbid_source=True, problem="database-full", uplink_down_since=time.time() - 90_000) as (port, _):
         assert b"sejak" in exchange(port, PAGE)[2]
         assert exchange(port, LOGIN)[0] == 503
+
+
+@pytest.mark.parametrize(
+    "name", ["account-wrong", "called", "code-wrong", "holiday", "info", "moved", "status", "name"]
+)
+def test_no_page_reads_the_source(name: str) -> None:
+    scene = SCENES[name]
+    with guest_server(forbid_source=True, scene=name) as (port, _):
+        for lang in ("id", "en"):
+            request = (
+                f"GET {scene.path}{'&' if '?' in scene.path else '?'}lang={lang} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+            if scene.form is not None:
+                action, fields = scene.form
+                body = urlencode(fields)
+                request = f"POST {action}?lang={lang} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+                request += f"Content-Type: application/x-www-form-urlencoded\r\n\r\n{body}"
+            assert exchange(port, request.encode())[0] in (200, 403)
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,7 @@ class Scene:
     methods: tuple[str, ...] = ALL
     set: Callable[[FakeGate, str], None] = _nothing
     plan: dict[str, Any] = field(default_factory=dict)
+    garden: tuple[str, ...] = ()
     contact: str = "Pak Rahmat di kantor desa"
 
     def config(self) -> SiteConfig:
@@ -82,6 +83,7 @@ class Scene:
                 "site": {"code": "64.03.01.2001", "name": "Desa Muara Kaman Ulu", "contact": self.contact},
                 "access": {"methods": self.methods, "capacity": 40},
                 "hours": HOURS,
+                "garden": {"names": self.garden},
                 "closed": HOLIDAYS,
                 "block": {"names": ["judi.example"], "reason": "Situs judi ditutup di jaringan sekolah."},
                 "plan": [PLAN | self.plan, OFFICE, CLINIC],
@@ -182,8 +184,14 @@ SCENES: dict[str, Scene] = {
     "voucher": Scene(("ketik kode dari kartu Anda", "Kode Anda"), methods=("voucher",)),
     "account": Scene(("pakai akun kantor Anda", "Nama akun", "Kata sandi"), methods=("account",)),
     "closed": Scene(
-        ("Tutup sampai pukul 16.00", "Jam buka hari ini: 16.00 sampai 22.00.", "Punya akun kantor?"),
+        (
+            "Tutup sampai pukul 16.00",
+            "Jam buka hari ini: 16.00 sampai 22.00.",
+            "kaltimprov.go.id, bpjs",
+            "Punya akun kantor?",
+        ),
         set=opening(False, AT_16),
+        garden=("kaltimprov.go.id", "bpjs-kesehatan.go.id"),
     ),
     "closed-tomorrow": Scene(("Tutup sampai besok pukul 08.00",), set=opening(False, MIDNIGHT + 8 * HOUR_S)),
     "holiday": Scene(
