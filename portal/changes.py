@@ -165,7 +165,7 @@ class Changes:
             self._answer(self._state())
         elif verb == "revert":
             self._needs_trial()
-            self._revert(f"{by or 'somebody'} asked for it")
+            self._revert(f"{by or 'somebody'} asked for it", RENEW_AFTER_S)
             self._answer(self._state())
         elif verb == "apply":
             self._apply(by, text)
@@ -346,12 +346,16 @@ class Changes:
             ended = "could not be started" if child.status is None else f"ended {describe(child.status)}"
             self._revert(f"{child.name} {ended}")
 
-    def _revert(self, why: str) -> None:
+    def _revert(self, why: str, after_s: float = 0.0) -> None:
         trial = self._needs_trial()
         self._end_trial("reverted", f"{why}.")
         tried = self._files()
         self._write(trial.before)
-        self._switch(trial.orders, tried, trial.renewed, "the configuration is what it was")
+
+        def back() -> None:
+            self._switch(trial.orders, tried, trial.renewed, "the configuration is what it was")
+
+        self._supervisor.after("renew", after_s, back)
 
     def _confirm(self, by: str) -> None:
         trial = self._needs_trial()

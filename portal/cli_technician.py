@@ -194,11 +194,17 @@ def why(device: str, site: Path | None, run_dir: Path, data_dir: Path, as_json: 
     nothing is changed: lease, neighbour, rules, budget, session and the kernel's own tables are looked at in turn. Exit
     status 0 if it can get on, 69 if not, 65 if no such device is known.
     """
-    from portal import diagnosis, report  # noqa: PLC0415
+    from portal import staffkey  # noqa: PLC0415
+    from portal.technician import diagnosis  # noqa: PLC0415
+    from portal.technician.words import english  # noqa: PLC0415
 
+    try:
+        key = staffkey.load(Paths(run_dir, data_dir).staff)  # before root is given up: it is the staff pages' own
+    except (OSError, ValueError):
+        key = None
+    words = english()
     with desk(site, run_dir, data_dir, as_json) as at:
-        report.use_time_zone_of(at.paths.site)
-        found = diagnosis.diagnose(device, at.config, at.paths, at.database)
+        found = diagnosis.diagnose(device, at.config, at.paths, at.database, words, key=key)
     if found is None:
         message = f"{device} is no MAC, no address of the LAN and no name of a device that is known."
         fail(os.EX_DATAERR, message, "Write it like 5c:e9:1e:00:00:01 or 10.77.0.23, as the phone shows it.")
@@ -315,7 +321,7 @@ def bundle(out: Path, site: Path, run_dir: Path, data_dir: Path, as_json: bool) 
     Versions, configuration without names and secrets, what the doctor finds, the kernel's tables with every address
     replaced by a number, the last lines of the log. No device, voucher code or password can be read from it.
     """
-    from portal import bundle as bundles  # noqa: PLC0415
+    from portal.technician import bundle as bundles  # noqa: PLC0415
 
     paths = Paths(run_dir, data_dir)
     names = _write_new(out, lambda file: bundles.make(file, paths, _own_site(site, paths)))

@@ -108,7 +108,7 @@ def apply(text: str, orders: Orders) -> Orders:
     Raises SiteErrors, and nothing is written then.
     """
     paths = Paths(Path(orders.run), Path(orders.data))
-    config = checked(text, paths, Path(orders.source).name)
+    config = checked(text, Path(orders.source).name)
     write_configurations(text, config, orders)
     certificate = config.portal.certificate
     return replace(
@@ -120,17 +120,11 @@ def apply(text: str, orders: Orders) -> Orders:
     )
 
 
-def checked(text: str, paths: Paths, name: str) -> SiteConfig:
+def checked(text: str, name: str) -> SiteConfig:
     """The configuration in ``text``, of a file called ``name``. Raises SiteErrors with all mistakes, those here too."""
-    directory = Path(tempfile.mkdtemp(dir=paths.run, prefix=".check-"))
-    try:
-        candidate = directory / name
-        candidate.write_text(text, encoding="utf-8")
-        config, mistakes = site.check(candidate, here=True)
-    finally:
-        shutil.rmtree(directory)
+    config, mistakes = site.check_text(name, text, files=True, here=True)
     if config is None:
-        raise site.SiteErrors([msgspec.structs.replace(mistake, file=name) for mistake in mistakes])
+        raise site.SiteErrors(mistakes)
     return config
 
 

@@ -6,44 +6,38 @@ It must not know the kernel (netctl's own doctor is asked) nor how its lines are
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
-import shutil
+import socket
 import sqlite3
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
-from portal import certificate, clock
+from portal import certificate, clock, dnsmasq, leases
 from portal import site as sites
-from portal.domain.model import UplinkState
+from portal.config import SiteConfig
+from portal.domain.model import Failing, UplinkState
+from portal.language import Language
 from portal.paths import Paths
 from portal.store import db, sessions
 from portal.supervisor import describe, python
+from portal.technician import machine
+from portal.technician.findings import Finding, Tell, teller
+from portal.technician.words import english
 
-MIN_FREE_BYTES: Final = 64 * 1024 * 1024  # a day's log of a full gateway, several times over
-MIN_FREE_INODES: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: what was seen and (empty where all is well) how to mend it. As netctl's doctor."""
-
-    level: Literal["ok", "warn", "fail"]
-    name: str
-    message: str
-    fix: str = ""
-
-    def text(self) -> str:
-        return f"{self.level:<5} {self.name:<14} {self.message}" + (f"\n{'':20} {self.fix}" if self.fix else "")
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+DNS_TIMEOUT_S: Final = 2.0
+FULL_SHARE: Final = 0.9  # of the addresses: some of the last are held by devices that left
+SAID: Final = {"config", "daemon", "problem", "state", "drift"}  # of netctl's doctor: _netctl has them for everybody
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +117,76 @@ def status(paths: Paths) -> Report:
     )
 
 
-def doctor(paths: Paths, site: Path) -> list[Finding]:
-    """All findings, the good ones too, netctl's at the end."""
+def doctor(paths: Paths, site: Path, words: Language | None = None) -> list[Finding]:
+    """All findings, the good ones too, in the language of ``words`` (None: English). Root is told more."""
+    tell = teller(words or english())
     config, mistakes = sites.check(site)
     found = [Finding("fail", "site", f"{mistake.key or site}: {mistake.message}", mistake.hint) for mistake in mistakes]
-    found = found or [Finding("ok", "site", f"{site}: no mistakes.")]
-    found += _database(paths.database)
-    found += _disk(paths.data)
-    found.append(_clock())
-    if config and config.portal.certificate and config.portal.key:
-        found.append(_certificate(config.portal.certificate, config.portal.key))
-    return found + _netctl(paths)
+    found = found or [tell("ok", "site", "site", path=str(site))]
+    found += _uplink(paths.database, tell)
+    if config is not None:
+        found += [_resolver(config, tell), machine.radio(config, tell), _pool(config, paths, tell)]
+    found += [machine.time_of_day(tell), machine.disk(paths.data, tell), *machine.wear(paths.data, tell)]
+    found += [*machine.memory(tell), *machine.temperature(tell)]
+    found += _database(paths.database, tell)
+    found += _certificates(config, paths, tell)
+    found += _netctl(paths, tell)
+    found.append(_versions(tell))
+    return found + (_kernel(paths) if os.geteuid() == 0 else [])
 
 
-def _database(path: Path) -> Iterator[Finding]:
+def _uplink(path: Path, tell: Tell) -> Iterator[Finding]:
+    """Gateway, resolver and Web, as the meter last found them: what lies behind the first that fails is not known."""
+    try:
+        with contextlib.closing(db.Database(path)) as database, database.read() as connection:
+            found = sessions.uplink(connection, clock.now())
+    except db.StoreError:
+        return  # said under database
+    if found.state is UplinkState.UNKNOWN:
+        yield tell("warn", "uplink", "uplink-unknown")
+        return
+    broken = list(Failing).index(found.failing or Failing.HTTP) if found.state is UplinkState.DOWN else len(Failing)
+    since = "-" if found.since_wall_s is None else time.strftime("%H:%M", time.localtime(found.since_wall_s))
+    for number, part in enumerate(Failing):
+        if number == broken:
+            yield tell("fail", f"uplink-{part.value}", f"uplink-{part.value}-down", since=since)
+            return
+        if part is Failing.HTTP and found.latency_ms is not None:
+            loss = f"{(found.loss or 0) * 100:.0f}"
+            yield tell("ok", "uplink-http", "uplink-http-measured", latency=f"{found.latency_ms:.0f}", loss=loss)
+        else:
+            yield tell("ok", f"uplink-{part.value}", f"uplink-{part.value}")
+
+
+def _resolver(config: SiteConfig, tell: Tell) -> Finding:
+    """Does dnsmasq answer phones? It is asked for the portal's own name, which needs no uplink (RFC 1035 4.1)."""
+    address = str(ipaddress.IPv4Interface(config.lan.address).ip)
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in config.portal.name.split("."))
+    query = struct.pack("!6H", 0x6762, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 1, 1)
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.settimeout(DNS_TIMEOUT_S)
+            asking.connect((address, 53))
+            asking.send(query)
+            answer = asking.recv(512)
+    except OSError:
+        return tell("fail", "dns", "dns-silent", address=address)
+    right = answer[:2] == query[:2] and len(answer) >= 12 and answer[3] & 0x0F == 0
+    return tell("ok" if right else "fail", "dns", "dns" if right else "dns-wrong", address=address)
+
+
+def _pool(config: SiteConfig, paths: Paths, tell: Tell) -> Finding:
+    first, last = dnsmasq.dhcp_range(config)
+    size = int(last) - int(first) + 1
+    try:
+        used = len(leases.read(paths.leases))
+    except OSError as error:
+        return tell("warn", "dhcp", "dhcp-unknown", why=error.strerror or str(error))
+    tight = used > size * FULL_SHARE
+    return tell("warn" if tight else "ok", "dhcp", "dhcp-tight" if tight else "dhcp", used=str(used), size=str(size))
+
+
+def _database(path: Path, tell: Tell) -> Iterator[Finding]:
     """Readable, whole, writable, and writable for the portal's user too."""
     try:
         with contextlib.closing(db.connect(path)) as connection:
@@ -156,59 +206,77 @@ def _database(path: Path) -> Iterator[Finding]:
         return
     owner, holder = path.stat().st_uid, path.parent.stat().st_uid
     if owner != holder:
-        message = f"{path} belongs to user {owner}, its directory to user {holder}: the portal cannot write it."
-        yield Finding("fail", "database", message, f"Run: chown {holder} {path}*")
+        yield tell("fail", "database", "database-owner", path=str(path), owner=str(owner), holder=str(holder))
     else:
-        yield Finding("ok", "database", f"{path} is whole and can be written.")
+        yield tell("ok", "database", "database", path=str(path))
 
 
-def _disk(path: Path) -> Iterator[Finding]:
-    try:
-        usage, counts = shutil.disk_usage(path), os.statvfs(path)
-    except OSError as error:
-        yield Finding("fail", "disk", f"{path}: {error.strerror}.", "Start the gateway once; it makes the directory.")
+def _certificates(config: SiteConfig | None, paths: Paths, tell: Tell) -> Iterator[Finding]:
+    """That of the guest pages, where there is one, and that of the staff pages."""
+    if config is None:
         return
-    free = usage.free // 1_000_000
-    if counts.f_flag & os.ST_RDONLY:
-        hint = "The disk may be failing: see `dmesg`. Nobody can log in until it can be written."
-        yield Finding("fail", "disk", f"The file system of {path} is read-only.", hint)
-    elif usage.free < MIN_FREE_BYTES:
-        hint = "Free space there. When it is full nobody can log in; who is online stays online."
-        yield Finding("fail", "disk", f"{free} MB are left for {path}.", hint)
-    elif counts.f_files and counts.f_favail < MIN_FREE_INODES:
-        message = f"The file system of {path} has room for {counts.f_favail} more files."
-        yield Finding("fail", "disk", message, "Remove files there.")
-    else:
-        yield Finding("ok", "disk", f"{free} MB are free for {path}.")
+    if config.portal.certificate and config.portal.key:
+        yield _certificate("certificate", config.portal.certificate, config.portal.key, tell)
+    if config.staff.certificate and config.staff.key:
+        yield _certificate("staff-certificate", config.staff.certificate, config.staff.key, tell)
+        return
+    own = paths.staff / "certificate.pem"
+    with contextlib.suppress(PermissionError):  # the staff pages' own; nobody else's business
+        if own.exists():
+            yield _certificate("staff-certificate", str(own), str(own), tell)
 
 
-def _clock() -> Finding:
-    shown = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-    if clock.wall_is_trusted():
-        return Finding("ok", "clock", f"{shown}, set by NTP.")
-    if clock.wall_is_plausible():
-        hint = "Sessions are right all the same. Times in the log, and https for phones, wait for NTP."
-        return Finding("warn", "clock", f"{shown}, not confirmed by NTP.", hint)
-    hint = "It has no battery, or an empty one. Sessions are right all the same; NTP sets it once the uplink works."
-    return Finding("warn", "clock", f"{shown} is earlier than this software was made.", hint)
-
-
-def _certificate(path: str, key: str) -> Finding:
+def _certificate(name: str, path: str, key: str, tell: Tell) -> Finding:
     try:
         found = certificate.read(path, key)
+    except PermissionError:
+        return tell("warn", name, "certificate-rights", path=path)
     except certificate.CertificateError as error:
-        return Finding("fail", "certificate", error.message, error.hint)
+        if isinstance(error.__cause__, PermissionError) or not os.access(key, os.R_OK):
+            return tell("warn", name, "certificate-rights", path=path)
+        return Finding("fail", name, error.message, error.hint)
     now = time.time()
     until = time.strftime("%Y-%m-%d", time.gmtime(found.not_after_s))
     if found.announceable(now, clock_trusted=True):
-        return Finding("ok", "certificate", f"{path} is valid until {until}.")
+        return tell("ok", name, "certificate", path=path, until=until)
     if now < found.not_before_s:
-        return Finding("fail", "certificate", f"{path} is not valid yet.", "Set the clock, or wait.")
-    message = f"{path} {'expired' if now > found.not_after_s else 'expires'} on {until}; phones are not sent to https."
-    return Finding("fail", "certificate", message, "Renew it. Nothing need be restarted for the announcement.")
+        return tell("fail", name, "certificate-early", path=path)
+    return tell("fail", name, "certificate-late", path=path, until=until)
 
 
-def _netctl(paths: Paths) -> list[Finding]:
+def _netctl(paths: Paths, tell: Tell) -> Iterator[Finding]:
+    """What netctl says of itself and of the kernel to everybody who may ask."""
+    try:
+        told = Client(paths.netctl_socket, timeout_s=3).status()
+    except NetctlError as error:
+        yield Finding("fail", "daemon", error.message, error.hint or tell("fail", "daemon", "daemon-away").fix)
+        return
+    yield tell("ok", "daemon", "daemon", version=told.version, grants=str(told.grants), members=str(told.members))
+    if told.problem:
+        yield tell("fail", "problem", "problem", why=told.problem)
+    if told.epoch is None:
+        yield tell("warn", "state", "state-none")
+    code = "drift" if told.drift else "drift-none"
+    yield tell("warn" if told.drift else "ok", "drift", code, now=str(told.drift), total=str(told.drift_total))
+    for feature in told.features:
+        if not feature.present and feature.required:
+            yield tell("fail", feature.name, "feature", name=feature.name, why=feature.detail)
+
+
+def _versions(tell: Tell) -> Finding:
+    found = versions()
+    return tell("ok", "versions", "versions", **found)
+
+
+def versions() -> dict[str, str]:
+    """Gerbang, Python, kernel and machine."""
+    about = os.uname()
+    python_version = ".".join(map(str, sys.version_info[:3]))
+    return {"gerbang": version("gerbang"), "python": python_version, "kernel": about.release, "machine": about.machine}
+
+
+def _kernel(paths: Paths) -> list[Finding]:
+    """What only root sees: netctl's own doctor, without what it says of the daemon, which is said already."""
     command = python("netctl", "doctor", "--json", "--config", str(paths.netctl_config))
     try:
         told = subprocess.run(
@@ -217,7 +285,7 @@ def _netctl(paths: Paths) -> list[Finding]:
     except (OSError, subprocess.SubprocessError) as error:
         return [Finding("fail", "netctl", f"netctl's doctor could not be asked: {error}", "Run: netctl doctor")]
     try:
-        return [Finding(**line) for line in json.loads(told.stdout)]
-    except (ValueError, TypeError):
+        return [Finding(**line) for line in json.loads(told.stdout) if line["name"] not in SAID]
+    except (ValueError, TypeError, KeyError):
         said = (told.stderr or told.stdout).strip() or f"it ended {describe(told.returncode)}"
         return [Finding("fail", "netctl", f"netctl's doctor did not answer: {said}", "Run: netctl doctor")]

@@ -103,7 +103,7 @@ def _checked(file: IO[bytes], paths: Paths, source: Path, wish: Wish) -> Iterato
             os.chown(path, owner.st_uid, owner.st_gid)
         made = _write_missing_keys(unpacked, wish)
         try:
-            config = site.load(source) if wish.keep_site else prepare.checked(unpacked.site, paths, source.name)
+            config = site.load(source) if wish.keep_site else prepare.checked(unpacked.site, source.name)
             if config.site.code != manifest.site and not wish.keep_site:
                 raise BackupError("The backup's site.toml is of another site than its manifest.", "Use another backup.")
             _prepare_database(unpacked.database, paths)

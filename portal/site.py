@@ -65,13 +65,19 @@ def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[
     name = str(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
-        document = tomllib.loads(text)
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         return None, [Mistake(name, "", f"The file cannot be read: {why}.", "Check the path and who may read it.")]
     except UnicodeDecodeError as error:
         hint = "Save the file as UTF-8 text."
         return None, [Mistake(name, "", f"Byte {error.start + 1} of the file is not UTF-8 text.", hint)]
+    return check_text(name, text, files=files, here=here)
+
+
+def check_text(name: str, text: str, *, files: bool, here: bool) -> tuple[SiteConfig | None, list[Mistake]]:
+    """The same for the text of a file called ``name``."""
+    try:
+        document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         return None, [Mistake(name, "", _syntax(str(error), text), _syntax_hint(str(error)))]
     return check_document(name, document, files=files, here=here)

@@ -47,3 +47,23 @@ def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _flat(f"{prefix}[{name}]", item)
     else:
         yield prefix, value if isinstance(value, str | int | float | bool | list) else str(value)
+
+
+def line_of(text: str, key: str) -> int | None:
+    """The line, from 1, that a mistake's key path stands on: ``plan[2].down_kbit``, ``lan``; its table's head where the
+    key is missing; None: nowhere."""
+    table, _, name = key.partition(".")
+    table, _, number = table.partition("[")
+    wanted, seen, head = int(number.rstrip("]") or 1) if number else 1, 0, None
+    inside = False
+    for at, line in enumerate(text.splitlines(), 1):
+        stripped = line.split("#")[0].strip()
+        if stripped.startswith("["):
+            seen += stripped.strip("[] ") == table
+            inside = stripped.strip("[] ") == table and seen == wanted
+            head = at if inside else head
+            continue
+        found = stripped.partition("=")[0].strip()
+        if (inside and name == found) or (head is None and not name and table == found):
+            return at
+    return head

@@ -9,7 +9,20 @@ from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
 from portal.domain.asking import AdministrationError
-from portal.staff import account, audit, auth, devices, frame, hours, notices, review, shared, today, vouchers
+from portal.staff import (
+    account,
+    audit,
+    auth,
+    devices,
+    frame,
+    hours,
+    notices,
+    review,
+    shared,
+    technician_files,
+    today,
+    vouchers,
+)
 from portal.staff.auth import public
 from portal.staff.shared import Shared
 from portal.store.db import StoreError
@@ -25,6 +38,7 @@ PAGES = (
     devices.blueprint,
     audit.blueprint,
     review.blueprint,
+    technician_files.blueprint,
 )
 """Each module of pages has one blueprint, named as the module."""
 MAX_FORM_BYTES = 256 * 1024

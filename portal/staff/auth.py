@@ -137,6 +137,7 @@ def protect(app: flask.Flask, staffing: Staffing, key: StaffKey) -> None:
             return flask.redirect(flask.url_for(FIRST_PAGE), 303)
         if current_user.role not in allowed:
             return render("problem.html", 403, code="role")
+        flask.request.max_content_length = getattr(view, "largest_body", flask.current_app.config["MAX_CONTENT_LENGTH"])
         return None
 
     CSRFProtect(app)

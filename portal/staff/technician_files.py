@@ -1,0 +1,211 @@
+"""The technician's pages that change or hand out files: configuration, backup, restore, bundle.
+
+It must not know how: the supervisor changes things (portal.control), portal.backup and portal.technician make files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import tempfile
+from collections.abc import Callable
+from typing import IO, Any, Final
+
+import flask
+
+from portal import backup as backups
+from portal import site as sites
+from portal.backup import BackupError
+from portal.control import UNREACHABLE, Control, ControlError, State
+from portal.domain import sitechange
+from portal.domain.staff import Role
+from portal.staff import technician
+from portal.staff.auth import me, roles
+from portal.staff.frame import done, language
+from portal.staff.shared import shared
+from portal.staff.technician import show
+from portal.store.db import StoreError
+from portal.technician import bundle as bundles
+from portal.technician.words import like
+
+blueprint = technician.blueprint
+"""These pages are among the technician's."""
+
+LARGEST_UPLOAD: Final = 8 * 1024 * 1024  # what the process takes (portal.staff.start); the command line takes all
+AGAIN_AFTER_S: Final = 6  # this process is renewed meanwhile
+MIMETYPE: Final = "application/gzip"
+
+
+def _control() -> Control:
+    return Control(shared().paths.control_socket)
+
+
+def _record(action: str, thing: str, before: Any = None, after: Any = None) -> None:
+    with contextlib.suppress(StoreError):  # it is done already
+        shared().administration(me().name, me().role).record(action, thing, before, after)
+
+
+# --- configuration --------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/technician/config")
+@roles(Role.TECHNICIAN)
+def config() -> flask.Response:
+    try:
+        state: State | None = _control().state()
+    except ControlError as error:
+        if error.code != UNREACHABLE:
+            raise
+        state = None
+    if state is not None and state.pending is not None:
+        left_s = max(1, round(state.pending.left_s))
+        return show("config", template="trying", by=state.pending.by, left_s=left_s, changes=_changes_of_trial(state))
+    return _editor(_running_text(), state=state)
+
+
+def _running_text() -> str:
+    return shared().paths.site.read_text(encoding="utf-8")
+
+
+def _changes_of_trial(state: State) -> list[str]:
+    """What differs from the site's own file, where this process may read that."""
+    try:
+        with open(state.source, encoding="utf-8") as file:  # noqa: PTH123 - a path that another process names
+            return sitechange.lines(file.read(), _running_text())
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def _editor(text: str, status: int = 200, **values: Any) -> flask.Response:
+    given: dict[str, Any] = {"state": None, "mistakes": [], "changes": None, "problem": None} | values
+    return show("config", status, text=text, **given)
+
+
+@blueprint.post("/technician/config")
+@roles(Role.TECHNICIAN)
+def change() -> flask.Response:
+    """Check what is in the text area and show what would change; or, with ``do=apply``, try it."""
+    text = flask.request.form.get("text", "").replace("\r\n", "\n").replace("\r", "\n")
+    running = _running_text()
+    # What only root may read (keys) is checked when it is applied.
+    found, mistakes = sites.check_text("site.toml", text, files=False, here=True)
+    if mistakes or found is None:
+        told = [{"key": mistake.key, "message": mistake.message, "hint": mistake.hint} for mistake in mistakes]
+        return _editor(text, 422, mistakes=_with_lines(text, told))
+    changes = sitechange.lines(running, text)
+    if flask.request.form.get("do") != "apply" or not changes:
+        return _editor(text, changes=changes)
+    try:
+        _control().apply(text, me().name)
+    except ControlError as error:
+        return _editor(text, 422, mistakes=_with_lines(text, error.mistakes), problem=error)
+    _record("config.apply", "site.toml", *sitechange.keys(running, text))
+    address, port = ipaddress.IPv4Interface(found.lan.address).ip, found.staff.port
+    moved = str(address) not in flask.request.host or port != shared().config.staff.port
+    target = f"https://{address}:{port}{flask.url_for('technician.config')}" if moved else None
+    return _wait("applied", target)
+
+
+def _with_lines(text: str, mistakes: Any) -> list[dict[str, Any]]:
+    return [{**mistake, "line": sitechange.line_of(text, mistake["key"])} for mistake in mistakes]
+
+
+def _wait(why: str, target: str | None = None) -> flask.Response:
+    """A page for the seconds in which this process starts again; then it goes on by itself."""
+    title = like(language().code).text(f"wait.{why}.title")
+    target = target or flask.url_for("technician.config")
+    return show("config", template="wait", title=title, why=why, target=target, seconds=AGAIN_AFTER_S)
+
+
+@blueprint.post("/technician/config/confirm")
+@roles(Role.TECHNICIAN)
+def confirm() -> flask.Response:
+    try:
+        _control().confirm(me().name)
+    except ControlError as error:
+        return _editor(_running_text(), 409, problem=error)
+    _record("config.confirm", "site.toml")
+    return done("technician.config", "config-kept")
+
+
+@blueprint.post("/technician/config/revert")
+@roles(Role.TECHNICIAN)
+def revert() -> flask.Response:
+    try:
+        _control().revert(me().name)
+    except ControlError as error:
+        return _editor(_running_text(), 409, problem=error)
+    _record("config.revert", "site.toml")
+    return _wait("reverted")
+
+
+# --- backup, restore, bundle ----------------------------------------------------------------------------------------
+
+
+@blueprint.get("/technician/backup")
+@roles(Role.TECHNICIAN)
+def backup() -> flask.Response:
+    return _backup_page()
+
+
+def _backup_page(status: int = 200, **values: Any) -> flask.Response:
+    given: dict[str, Any] = {"problem": None, "mistakes": [], "restored": None} | values
+    return show("backup", status, **given)
+
+
+@blueprint.post("/technician/backup")
+@roles(Role.TECHNICIAN)
+def make_backup() -> flask.Response:
+    at = shared()
+    name = backups.file_name(at.config.site.code, at.read_clock().wall_s)
+    _record("backup.make", "backup")
+    return _file(name, lambda file: backups.make(file, at.paths, at.paths.site))
+
+
+@blueprint.post("/technician/bundle")
+@roles(Role.TECHNICIAN)
+def make_bundle() -> flask.Response:
+    at = shared()
+    name = backups.file_name(at.config.site.code, at.read_clock().wall_s).replace("gerbang-", "gerbang-diagnosis-")
+    return _file(name, lambda file: bundles.make(file, at.paths, at.paths.site))
+
+
+def _file(name: str, work: Callable[[IO[bytes]], object]) -> flask.Response:
+    """A file without a name on the data disk, handed out and gone."""
+    file = tempfile.TemporaryFile(dir=shared().paths.data)  # noqa: SIM115 - closed when it is sent
+    try:
+        work(file)
+    except BackupError as error:
+        file.close()
+        return _backup_page(500, problem=error)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return flask.send_file(file, mimetype=MIMETYPE, as_attachment=True, download_name=name)
+
+
+@blueprint.post("/technician/restore")
+@roles(Role.TECHNICIAN)
+def restore() -> flask.Response:
+    """Hand the uploaded file to the supervisor, open: no path of this process's choosing is ever read by root."""
+    upload, form = flask.request.files.get("file"), flask.request.form
+    if upload is None or not upload.filename:
+        return _backup_page(422, problem=None, mistakes=[], missing=True)
+    with tempfile.TemporaryFile(dir=shared().paths.data) as file:
+        upload.save(file)
+        file.seek(0)
+        try:
+            found = _control().restore(
+                file.fileno(),
+                me().name,
+                me().role,
+                force_site=form.get("force_site") == "1",
+                keep_site=form.get("what") != "all",
+            )
+        except ControlError as error:
+            return _backup_page(422, problem=error, mistakes=error.mistakes)
+    return _backup_page(restored=found)
+
+
+restore.largest_body = LARGEST_UPLOAD  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""What a technician looks at: diagnosis, bundle, speed test, and their sentences in each language."""
