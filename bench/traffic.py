@@ -17,6 +17,9 @@ from tests.village.netns import Namespace
 
 CHUNK = bytes(64 * 1024)
 UDP_PAYLOAD = bytes(1400)
+# What phones and servers use unless told otherwise. It fills every queue that it finds; BBR, the default of some
+# machines that this runs on, does not, and would make the delay under load look better than people will have it.
+CONGESTION_CONTROL = b"cubic"
 ECHO_INTERVAL_S = 0.05
 
 
@@ -56,9 +59,11 @@ def tcp_flow(sender: Namespace, receiver: Namespace, *, client: Namespace, serve
     server = receiver if client is sender else sender
     listener = server.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)  # accepted ones inherit it
     listener.bind((server_ip, port))
     listener.listen(1)
     opened = client.socket()
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
     opened.settimeout(5)
     opened.connect((server_ip, port))
     listener.settimeout(5)
