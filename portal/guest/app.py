@@ -15,7 +15,7 @@ from portal import clock
 from portal.blocklist import Blocklist
 from portal.config import SiteConfig
 from portal.domain.model import Now
-from portal.gatekeeper import GateError, Gatekeeper
+from portal.gatekeeper import GateError, Gatekeeper, Refused
 from portal.guest.arrivals import Arrivals, Complaints
 from portal.guest.captive import Captive
 from portal.guest.views import Views
@@ -54,6 +54,8 @@ def create_app(config: SiteConfig, gate: Gatekeeper, read_clock: Callable[[], No
         return views.problem(error.code, "error") if error.code in (411, 413) else views.go(302, "/")
 
     app.register_error_handler(GateError, views.gate_problem)
+    # An operator's word, come in between two questions to the gate: the next page tells it.
+    app.register_error_handler(Refused, lambda _: views.go(302, "/"))
     app.register_error_handler(HTTPException, not_a_page)
     app.register_error_handler(Exception, views.mistake)
     return app

@@ -163,6 +163,17 @@ class TestQueue:
         assert "HP ini tidak bisa masuk" in phone.get("/").text
 
 
+def test_a_word_of_an_operator_between_two_questions_is_no_mistake(
+    phone: Phone, gate: FakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blocked(_: str) -> Place:
+        raise Refused(Refusal.BLOCKED)
+
+    gate.full, gate.places[MAC] = True, Place(2, False)
+    monkeypatch.setattr(gate, "wait", blocked)
+    assert phone.get("/").headers["Location"] == "/"
+
+
 class TestMoved:
     def test_it_is_told_until_its_owner_says_so(self, phone: Phone, gate: FakeGate) -> None:
         gate.moved[MAC] = NOW.wall_s
