@@ -244,7 +244,8 @@ class Changes:
             if told["orders"] is not None:
                 self._begin(by, before, decode(told["orders"]))
             else:
-                self._supervisor.after("renew", RENEW_AFTER_S, lambda: self._renew("a backup was restored", PORTAL))
+                # The pages find the new database by themselves; the meter has counters of the old one in mind.
+                self._renew("a backup was restored", ("meter",))
             return {"restored": told["restored"]}
 
         flags = {name: bool(request.get(name)) for name in ("force_site", "keep_site")}

@@ -88,7 +88,7 @@ def change() -> flask.Response:
     text = flask.request.form.get("text", "").replace("\r\n", "\n").replace("\r", "\n")
     running = _running_text()
     # What only root may read (keys) is checked when it is applied.
-    found, mistakes = sites.check_text("site.toml", text, files=False, here=True)
+    found, mistakes = sites.check_text(shared().paths.site.name, text, files=False, here=True)
     if mistakes or found is None:
         told = [{"key": mistake.key, "message": mistake.message, "hint": mistake.hint} for mistake in mistakes]
         return _editor(text, 422, mistakes=_with_lines(text, told))
