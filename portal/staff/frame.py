@@ -126,9 +126,14 @@ def _address(text: str) -> str:
         return text
 
 
-def frame() -> Frame:
-    found: Frame = flask.current_app.extensions[_NAME]
+def of(app: flask.Flask) -> Frame:
+    found: Frame = app.extensions[_NAME]
     return found
+
+
+def frame() -> Frame:
+    """That of the application which answers now."""
+    return of(flask.current_app)
 
 
 def language() -> Language:

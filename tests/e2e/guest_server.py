@@ -96,7 +96,7 @@ def main() -> None:
     app = _echo() if options.get("echo") else create_app(config, gate, read_clock)
     prepared = wsgi.Prepared(app, gate, tls, max_body_bytes=options.get("max_body_bytes", wsgi.MAX_FORM_BYTES))
     if options.get("forbid_source"):
-        _forbid_source()
+        forbid_source()
     print(listener.getsockname()[1], flush=True)
     wsgi.run(prepared, listener, Path("/tmp"))
 
@@ -117,7 +117,7 @@ def _echo() -> flask.Flask:
     return app
 
 
-def _forbid_source() -> None:
+def forbid_source() -> None:
     """From here on, opening anything that was installed or cloned fails, as it does below a directory of root's."""
     closed = (str(ROOT), sys.prefix, *(path for path in sys.path if path))
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,13 @@ NOTICE = "Sabtu **8 Agustus** pukul 08.00 di balai desa. Bawa:\n\n- buku KIA\n- 
 
 
 @contextmanager
-def staff_server(**options: Any) -> Iterator[int]:
-    """Start a server in a process of its own; gives its port. Options: ``online``, ``known`` (devices), ``vouchers``,
-    ``notices``, ``empty`` (nothing of it)."""
-    with tempfile.TemporaryDirectory(prefix="gerbang-staff-") as directory:
+def staff_server(at: str | None = None, **options: Any) -> Iterator[int]:
+    """Start a server in a process of its own, with its data in ``at``; gives its port.
+
+    Options: ``online``, ``known`` (devices), ``vouchers``, ``notices``, ``empty`` (nothing of it), ``hours``,
+    ``forbid_source`` (nothing of the program may be read once it serves).
+    """
+    with tempfile.TemporaryDirectory(prefix="gerbang-staff-") if at is None else nullcontext(at) as directory:
         told = json.dumps({**options, "directory": directory, "parent": os.getpid()})
         command = [sys.executable, "-m", "tests.e2e.staff_server", told]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
@@ -80,6 +83,7 @@ def main(options: dict[str, Any]) -> None:
     key = staffkey.load_or_make(paths.staff, os.getuid(), os.getgid())
     certificate = paths.staff / "certificate.pem"
     selfsigned.ensure(certificate, [NAME, "127.0.0.1"], os.getuid(), os.getgid())
+    paths.site.write_text('[site]\ncode = "64.03.01.2001"\nname = "Desa Muara Kaman Ulu"\n')
     setup.ensure(paths.database)
     netctl = _busy_netctl()
     shared = Shared(config, paths, key, Database(paths.database), netctl)
@@ -88,6 +92,10 @@ def main(options: dict[str, Any]) -> None:
     netctl.seed()
     listener = wsgi.listen("::ffff:127.0.0.1", 0)
     prepared = wsgi.Prepared(create_app(shared), shared, wsgi.tls_context(certificate, certificate), "gerbang-staff")
+    if options.get("forbid_source"):
+        from tests.e2e.guest_server import forbid_source
+
+        forbid_source()
     print(listener.getsockname()[1], flush=True)
     wsgi.run(prepared, listener, here)
 

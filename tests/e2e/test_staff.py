@@ -46,7 +46,10 @@ PAGES = {
         *("/password", "/audit", "/no/such/page"),
     ],
     "rina": ["/review", "/audit", "/today"],
-    "tono": ["/audit"],
+    "tono": [
+        *("/audit", "/technician", "/technician/device", "/technician/device?device=5c:e9:1e:00:00:01"),
+        *("/technician/rates", "/technician/speed", "/technician/config", "/technician/backup"),
+    ],
 }
 LEAST_TAP_PX = 24  # WCAG 2.2, 2.5.8, level AA; links within sentences are excepted
 STATUS_LINES = ("403", "404", "422", "429")  # chromium notes answers that say no; the pages say it in words
@@ -176,16 +179,18 @@ class TestPages:
                 assert len(set(codes)) == 60
 
 
+@pytest.fixture(scope="class")
+def at() -> Iterator[Desk]:
+    """An operator's phone, which runs no scripts."""
+    with staff_server() as port, desk(port, SCREENS[0], scripts=False) as at:
+        at.log_in("ani")
+        yield at
+
+
 class TestADayAtTheOffice:
-    """By forms alone, scripts off, on a phone: what an operator does from morning to evening."""
+    """By forms alone: what an operator does from morning to evening."""
 
     pytestmark = in_browser
-
-    @pytest.fixture(scope="class")
-    def at(self) -> Iterator[Desk]:
-        with staff_server() as port, desk(port, SCREENS[0], scripts=False) as at:
-            at.log_in("ani")
-            yield at
 
     def test_close_and_open(self, at: Desk) -> None:
         at.open("/today")
@@ -252,22 +257,22 @@ class TestADayAtTheOffice:
 
 
 @dataclass
-class Process:
-    """`portal.serve` in the role staff, as its own user, on directories of its own."""
+class Client:
+    """Asks one server under the gateway's ``host``; its certificate is pinned."""
 
     port: int
-    home: Path
-    process: subprocess.Popen[str]
+    host: str
+    certificate: Path
     cookies: dict[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, **form: str) -> tuple[int, str, str]:
-        """(status, Location, text) of one request under the gateway's address. The certificate is pinned."""
-        context = ssl.create_default_context(cafile=str(self.home / "data/staff/certificate.pem"))
+        """(status, Location, text) of one request ."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        connection = http.client.HTTPSConnection("10.77.0.1", self.port, context=context, timeout=20)
-        connection.sock = context.wrap_socket(raw, server_hostname="10.77.0.1")
+        connection = http.client.HTTPSConnection(self.host, self.port, context=context, timeout=20)
+        connection.sock = context.wrap_socket(raw, server_hostname=self.host)
         headers = {
-            "Referer": f"https://10.77.0.1:{self.port}/",
+            "Referer": f"https://{self.host}:{self.port}/",
             "Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items()),
             "Content-Type": "application/x-www-form-urlencoded",
         }
@@ -285,6 +290,13 @@ class Process:
         found = re.search(r'name="csrf_token" value="([^"]+)"', self.ask("GET", page)[2])
         assert found is not None, page
         return self.ask("POST", path, csrf_token=found[1], **form)
+
+
+@dataclass
+class Process(Client):
+    """`portal.serve` in the role staff, as its own user, on directories of its own."""
+
+    process: subprocess.Popen[str] | None = None
 
 
 @pytest.fixture
@@ -320,7 +332,7 @@ def running(home: Path) -> Iterator[Process]:
             else:
                 raise AssertionError("".join(lines))
             (home / "log").write_text("".join(lines))
-            yield Process(port, home, process)
+            yield Process(port, "10.77.0.1", home / "data/staff/certificate.pem", process=process)
         finally:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -361,6 +373,7 @@ def test_key_and_certificate_stay_and_are_for_the_staff_pages_alone(home: Path) 
         with running(home) as process:
             assert process.ask("GET", "/login")[0] == 200
             user = pwd.getpwnam("gerbang-staff").pw_uid
+            assert process.process is not None
             status = Path(f"/proc/{process.process.pid}/status").read_text()
             assert f"Uid:\t{user}\t{user}\t{user}\t{user}" in status
             assert "NoNewPrivs:\t1" in status
@@ -392,3 +405,24 @@ def test_slow_and_silent_clients_keep_nobody_out(home: Path) -> None:
 
 def test_the_users_of_the_tests_are_those_of_the_pages() -> None:
     assert set(PAGES) == set(USERS)
+
+
+def test_no_page_needs_the_source_once_privileges_are_dropped(tmp_path: Path) -> None:
+    """Libraries load things at their first use; by then the clone may be in a directory that the user cannot enter."""
+    with staff_server(at=str(tmp_path), forbid_source=True, vouchers=3) as port:
+        client = Client(port, NAME, tmp_path / "staff/certificate.pem")
+        for user, paths in PAGES.items():
+            client.cookies.clear()
+            assert client.send("/login", "/login", name=user, password=PASSWORD)[0] == 303
+            for path in paths:
+                assert client.ask("GET", path)[0] < 500, path
+        client.cookies.clear()
+        assert client.send("/login", "/login", name="ani", password=PASSWORD)[0] == 303
+        for paper in ("a4", "receipt"):
+            assert client.ask("GET", f"/vouchers/1/print?paper={paper}")[0] == 200
+        notice = {"title": "a", "body": "**b** [c](https://d.example) `e`\n\n- f", "from": "", "until": ""}
+        assert client.send("/notices/new", "/notices/new", do="preview", **notice)[0] == 200
+        assert client.send("/today/close", "/today", reason="Rapat", until="23:59")[0] == 303
+        assert client.send("/vouchers", "/vouchers", count="2", devices="1", plan="warga", note="")[0] == 303
+        assert client.send("/password", "/password", old="x", new="satu dua tiga", again="satu dua tiga")[0] == 422
+        assert client.ask("GET", "/hours?lang=en")[0] == 200
