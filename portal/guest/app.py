@@ -34,6 +34,7 @@ def create_app(config: SiteConfig, gate: Gatekeeper, read_clock: Callable[[], No
     for path, view, method in (
         ("/", views.landing, "GET"),
         ("/status", views.status, "GET"),
+        ("/return", views.return_code, "GET"),
         ("/info", views.info, "GET"),
         ("/info/<int:notice_id>", views.notice, "GET"),
         ("/v/<code>", views.code_page, "GET"),

@@ -52,7 +52,7 @@ PROBLEMS: Final = (
     "other-site",
     "error",
 )
-NAMES: Final = ("landing", "status", "code", "info", "notice", "blocked", "problem")
+NAMES: Final = ("landing", "status", "return", "code", "info", "notice", "blocked", "problem")
 MOST_NOTICE_CHARACTERS: Final = 6000
 """Of notices on one page, which has to be small: those that come after are links."""
 _MAX_KEPT: Final = 128
@@ -102,9 +102,8 @@ class Pages:
         self._templates = {name: environment.get_template(f"{name}.html") for name in NAMES}
         self._kept: OrderedDict[tuple[object, ...], Page] = OrderedDict()
         self._lock = threading.Lock()
-        self._qr = functools.lru_cache(maxsize=512)(lambda code: qr_path(code_url(config, code)))
         self._html = functools.lru_cache(maxsize=64)(markdown.to_html)
-        self._qr("")
+        self._qr("")  # the library is loaded now
         self._html("")
 
     def query(self, language: Language) -> str:
@@ -165,8 +164,18 @@ class Pages:
             slow=words.slow(language, standing.plan, standing.left, now_wall_s),
             rows=_status_rows(language, words, standing),
             code=return_code and codes.shown(return_code),
-            qr=return_code and self._qr(return_code),
             may_leave=may_leave,
+        )
+
+    def return_code(self, language: Language, code: str) -> Page:
+        """For another phone's camera. A page of its own: few need it, and the QR is half of what both would cost."""
+        return self._page(
+            "return",
+            language,
+            title=language.text("return.title"),
+            here="/return",
+            code=codes.shown(code),
+            qr=self._qr(code),
         )
 
     def info(
@@ -251,6 +260,10 @@ class Pages:
             )
 
         return self._keep(("problem", language.code, code), render)
+
+    def _qr(self, code: str) -> tuple[int, str]:
+        """(side, SVG path) of the address that logs in with ``code``."""
+        return qr_path(code_url(self._config, code))
 
     def _keep(self, key: tuple[object, ...], render: Callable[[int], Page]) -> Page:
         with self._lock:

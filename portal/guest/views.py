@@ -93,15 +93,19 @@ class Views:
             return self.go(302, "/")
         if visit.moved_wall_s is not None:  # the page where it came in again has told it
             self._gate.told_moved(visit.mac)
-        has_code = visit.person is not None and session.method != "rule"
         page = self._pages.status(
             self._language(),
             self._standing(visit, session),
-            return_code=visit.person.code if visit.person is not None and has_code else None,
+            return_code=_return_code(visit, session),
             may_leave=session.method != "rule",
             uplink=self._gate.uplink(),
         )
         return self._page(page)
+
+    def return_code(self) -> flask.Response:
+        visit, session = self._arrivals.online()
+        code = _return_code(visit, session) if visit is not None and session is not None else None
+        return self.go(302, "/") if code is None else self._page(self._pages.return_code(self._language(), code))
 
     def code_page(self, code: str) -> flask.Response:
         """Where a QR leads. Opening it does nothing: whatever fetches links by itself must not use up a voucher."""
@@ -300,3 +304,8 @@ class Views:
         for language in self._pages.languages.values():
             self._pages.landing(language, self._doors.door(language, None, Uplink(UplinkState.UNKNOWN, None), now))
             self._pages.info(language, (), uplink=None, closed=None, now_wall_s=now.wall_s)
+
+
+def _return_code(visit: Visit, session: Session) -> str | None:
+    """None: there is nothing to come back to. An operator's rule is on a MAC, and its code opens nothing."""
+    return None if visit.person is None or session.method == "rule" else visit.person.code

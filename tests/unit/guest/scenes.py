@@ -247,6 +247,11 @@ SCENES: dict[str, Scene] = {
         path="/status",
         set=_online_until_22,
     ),
+    "return": Scene(
+        ("Kode kembali Anda", "2222-222Z", "pindai gambar ini"),
+        path="/return",
+        set=budget(None, None, online=True),
+    ),
     "status-slow": Scene(
         ("Jatah Anda hari ini sudah habis", "pelan (unduh 256 kbps, unggah 128 kbps)", "sampai tengah malam nanti"),
         path="/status",

@@ -10,8 +10,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from portal.guest.app import create_app
+from portal.vouchers.html import qr_path
 from tests.unit.guest.conftest import GATEWAY, MAC, PHONE, Phone
-from tests.unit.guest.fake_gate import NOW
+from tests.unit.guest.fake_gate import NOW, RETURN_CODE
 from tests.unit.guest.scenes import SCENES, Scene
 
 MAX_GZIPPED_BYTES = 8 * 1024
@@ -139,8 +140,10 @@ def test_what_was_typed_is_there_to_be_corrected() -> None:
     assert 'value="abcd efgh"' in html_of(show(SCENES["code-wrong"]))
 
 
-def test_the_gateway_is_reached_by_its_address_in_the_qr() -> None:
-    html = html_of(show(SCENES["status"]))
-    assert GATEWAY in html
+def test_the_return_code_s_qr_leads_to_the_gateway_s_address() -> None:
+    html = html_of(show(SCENES["return"]))
+    side, path = qr_path(f"http://{GATEWAY}/v/{RETURN_CODE}")
+    assert f'viewBox="0 0 {side} {side}"' in html
+    assert f'd="{path}"' in html
     assert '<svg class="qr"' in html
     assert 'aria-label="Kode QR dari kode kembali Anda"' in html

@@ -384,8 +384,10 @@ def test_kept_pages_are_bounded(app: Flask, phone: Phone, gate: FakeGate) -> Non
     assert len(views._pages._kept) <= pages._MAX_KEPT
 
 
-def test_the_return_code_is_on_the_status_page_with_a_qr(phone: Phone, gate: FakeGate) -> None:
+def test_the_return_code_is_on_the_status_page_and_its_qr_a_link_away(phone: Phone, gate: FakeGate) -> None:
+    assert phone.get("/return").headers["Location"] == "/"
     phone.post("/login")
     html = phone.get("/status").text
     assert f"{RETURN_CODE[:4]}-{RETURN_CODE[4:]}" in html
-    assert '<svg class="qr"' in html
+    assert 'href="/return"' in html
+    assert '<svg class="qr"' in phone.get("/return").text
