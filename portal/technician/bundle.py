@@ -11,12 +11,13 @@ import io
 import ipaddress
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import tarfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -26,6 +27,7 @@ from portal import clock, control, report
 from portal import site as sites
 from portal.config import SiteConfig
 from portal.paths import Paths
+from portal.staffing import FIRST_USERS
 from portal.store import db, facts
 from portal.store.db import StoreError
 from portal.technician.anonymous import Anonymous
@@ -102,9 +104,15 @@ def _tables(paths: Paths) -> dict[str, Any]:
 def _log(paths: Paths) -> list[str]:
     """The supervisor's last lines; where each process is a service of its own, the journal's."""
     with contextlib.suppress(control.ControlError):
-        return control.Control(paths.control_socket).log()
+        return harmless(control.Control(paths.control_socket).log())
     done = subprocess.run(JOURNAL, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False, text=True)
-    return done.stdout.splitlines()
+    return harmless(done.stdout.splitlines())
+
+
+def harmless(lines: Iterable[str]) -> list[str]:
+    """The log without the first passwords, which the staff pages say in it once, each behind its user's name."""
+    users = "|".join(map(re.escape, FIRST_USERS))
+    return [line for line in lines if not re.search(rf"\b(?:{users})\s+\S", line)]
 
 
 def _names(config: SiteConfig | None, paths: Paths) -> Iterator[str]:

@@ -75,6 +75,17 @@ def test_nothing_that_was_planted_is_in_it(planted: Paths) -> None:
             assert secret.lower() not in text.lower(), f"{secret} stands in {name}: {text[:600]}"
 
 
+def test_first_passwords_are_left_out_of_the_log() -> None:
+    from portal.staff.start import first_passwords
+    from portal.staffing import FIRST_USERS
+
+    given = {name: f"sandi-{number}-rahasia" for number, name in enumerate(FIRST_USERS)}
+    lines = [f"09:12:03 staff     {line}" for line in first_passwords("https://10.77.0.1:8444", given).splitlines()]
+    kept = bundle.harmless([*lines, "09:12:04 staff     answering https"])
+    assert "rahasia" not in "\n".join(kept)
+    assert kept[-1].endswith("answering https")
+
+
 def test_the_same_device_has_the_same_number_everywhere(planted: Paths) -> None:
     found = made(planted)
     member = re.match(r"member (<ip \d>) (<mac 1>) class 0x10 grant 7", found["netctl-dump.txt"])
