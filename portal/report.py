@@ -249,7 +249,7 @@ def _netctl(paths: Paths, tell: Tell) -> Iterator[Finding]:
     try:
         told = Client(paths.netctl_socket, timeout_s=3).status()
     except NetctlError as error:
-        yield Finding("fail", "daemon", error.message, error.hint or tell("fail", "daemon", "daemon-away").fix)
+        yield tell("fail", "daemon", "daemon-away", code=error.code)
         return
     yield tell("ok", "daemon", "daemon", version=told.version, grants=str(told.grants), members=str(told.members))
     if told.problem:

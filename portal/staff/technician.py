@@ -58,7 +58,14 @@ def health() -> flask.Response:
     found = report.doctor(shared().paths, shared().paths.site, words)
     found.sort(key=lambda finding: ("fail", "warn", "ok").index(finding.level))
     wrong = sum(finding.level == "fail" for finding in found)
-    return show("health", findings=found, wrong=wrong, unsure=any(finding.level == "warn" for finding in found))
+    unsure = any(finding.level == "warn" for finding in found)
+    return show("health", findings=found, wrong=wrong, unsure=unsure, part=_part)
+
+
+def _part(name: str) -> str:
+    """What people call a part of the gateway; netctl's own doctor has names of its own."""
+    found = like(language().code).text(f"part.{name}")
+    return name if found == f"part.{name}" else found
 
 
 @blueprint.get("/technician/device")

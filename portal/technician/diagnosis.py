@@ -341,7 +341,7 @@ class _Teller:
     def _kernel(self) -> Iterator[Step]:
         found = self._found
         if found.netctl is not None:
-            yield self._step("fail", "netctl-away", why=found.netctl)
+            yield self._step("fail", "netctl-away")
             return
         for address, number, whole in found.members:
             if not whole:

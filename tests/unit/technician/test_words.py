@@ -33,7 +33,7 @@ def literal(message_id: str) -> bool:
 
 
 PARTS = (
-    *("level.", "method.", "reason.", "page.", "speed.problem.", "config.last-", "wait."),
+    *("level.", "part.", "method.", "reason.", "page.", "speed.problem.", "config.last-", "wait."),
     *("why.voucher-", "why.rule-", "why.uplink-", "doctor.uplink-"),
 )
 
