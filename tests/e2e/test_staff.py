@@ -32,6 +32,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from tests.e2e.axe import needs_axe, serious_findings
 from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, browser, complaints, is_gone, layout, shoot
 from tests.e2e.staff_server import NAME, PASSWORD, ROOT, USERS, staff_server
+from tests.village.phone import Phone
 
 in_browser = [
     pytest.mark.browser,
@@ -426,3 +427,33 @@ def test_no_page_needs_the_source_once_privileges_are_dropped(tmp_path: Path) ->
         assert client.send("/vouchers", "/vouchers", count="2", devices="1", plan="warga", note="")[0] == 303
         assert client.send("/password", "/password", old="x", new="satu dua tiga", again="satu dua tiga")[0] == 422
         assert client.ask("GET", "/hours?lang=en")[0] == 200
+
+
+def test_a_phone_that_has_not_logged_in_reaches_the_staff_pages(phone: Phone) -> None:
+    """Whoever opens the Wi-Fi must not need it open. By https alone: a plain request gets no page."""
+    assert phone.lease is not None
+    gateway = phone.lease.router
+    request = f"GET /login HTTP/1.1\r\nHost: {gateway}:8444\r\nConnection: close\r\n\r\n".encode()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a browser would ask its user
+    first = _once_it_answers(phone, gateway)
+    with context.wrap_socket(first, server_hostname=gateway) as connection:
+        connection.sendall(request)
+        page = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert page.startswith(b"HTTP/1.1 200 OK")
+    assert b'name="password"' in page
+    with phone.connect(gateway, 8444) as plain, suppress(ConnectionError):
+        plain.sendall(request)
+        assert b"password" not in plain.recv(65536)
+
+
+def _once_it_answers(phone: Phone, gateway: str) -> socket.socket:
+    """The staff pages start last, and a village is ready before."""
+    end_s = time.monotonic() + 20
+    while True:
+        try:
+            return phone.connect(gateway, 8444)
+        except ConnectionRefusedError:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(0.2)
