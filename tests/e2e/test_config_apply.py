@@ -16,7 +16,7 @@ import pytest
 
 from portal import changes
 from tests.village import links, measure, story
-from tests.village.gateway import RUN, SITE_FILE, GerbangGateway, to_toml
+from tests.village.gateway import RUN, SITE_FILE, GerbangGateway, name_of, to_toml
 from tests.village.internet import WEB
 from tests.village.village import Village
 
@@ -169,6 +169,21 @@ def test_another_address_of_the_lan_moves_all_and_comes_back(village: Village, g
     wait(lambda: gateway.answers(8080) and gateway.answers(53), 30)
     assert {address for address, _, _ in links.addresses(gateway.ns, "lan0", 4)} == {"10.77.0.1"}
     wait(phone.is_online, 20)
+
+
+def test_a_certificate_brings_a_process_and_its_end_takes_it_away(gateway: GerbangGateway) -> None:
+    from portal import selfsigned
+
+    selfsigned.ensure(gateway.box.root / "run/tls.pem", ["gerbang.lan"], 0, 0)
+    tls = {"name": "gerbang.lan", "certificate": "/run/tls.pem", "key": "/run/tls.pem"}
+    assert apply(gateway, portal=tls).returncode == 0
+    wait(lambda: gateway.answers(8443), 30)
+    assert gateway.process("guest-tls").pid
+    assert config(gateway, "revert").returncode == 0
+    wait(lambda: not gateway.answers(8443))
+    wait(lambda: "guest-tls" not in {name_of(process) for process in gateway.processes()})
+    wait(lambda: gateway.answers(8080) and gateway.answers(8444))
+    assert state(gateway)["last"]["outcome"] == "reverted"
 
 
 def test_while_one_is_tried_no_other_may_be(gateway: GerbangGateway) -> None:
