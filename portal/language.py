@@ -1,9 +1,9 @@
 """The words of pages: catalogues read from gettext .po files, numbers and times as each language writes them. It must
 not know requests, sessions or pages.
 
-A language is one file, ``translations/<code>/LC_MESSAGES/messages.po`` below the package whose pages it is for; adding it is all it takes. Message ids are
-names, not sentences, so that better wording in one language leaves the others alone; what a catalogue lacks is taken
-from Bahasa Indonesia.
+A language is one file, ``translations/<code>/LC_MESSAGES/messages.po`` below the package whose pages it is for; adding
+it is all it takes. Message ids are names, not sentences, so that better wording in one language leaves the others
+alone; what a catalogue lacks is taken from Bahasa Indonesia.
 Catalogues are compiled in memory: no binary file is kept, and none can be older than its source. Babel is used without
 Flask-Babel, which knows only locales that Babel knows: Kutai, Banjar and Kenyah are not among them, and most pages here
 are made before there is a request.

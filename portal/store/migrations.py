@@ -237,7 +237,7 @@ def step_2_people(database: Database) -> None:
             changed_wall_s REAL NOT NULL
         ) STRICT
         """,
-        # ``token_hash`` is SHA-256 of the cookie's token, so that a copied database opens no page.
+        # ``token_hash`` is an HMAC-SHA-256 of the cookie's token, so that a copied database opens no page.
         """
         CREATE TABLE staff_session (
             token_hash BLOB PRIMARY KEY CHECK (length(token_hash) = 32),
