@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from portal import certificate, report
+from portal.technician.findings import teller
+from portal.technician.words import english
 
 NAME = "portal.example"
 DAY_S = 86_400
@@ -92,6 +94,6 @@ def test_check_and_doctor_look_into_it(tmp_path: Path, days: int, name: str, mis
     assert done.returncode == (78 if mistake else 0)
     assert [key for key, _ in found] == (["portal.certificate"] if mistake else [])
     assert mistake is None or mistake in found[0][1]
-    doctor = report._certificate(str(paths[0]), str(paths[1]))
+    doctor = report._certificate("certificate", str(paths[0]), str(paths[1]), teller(english()))
     assert doctor.level == ("ok" if days > 7 else "fail")
     assert bool(doctor.fix) == (days <= 7)
