@@ -48,7 +48,7 @@ class Paths:
 
     @property
     def staff(self) -> Path:
-        """Of the staff pages' user alone: certificate and keys, which the guest pages' user can neither read nor make."""
+        """Of the staff pages' user alone: certificate and keys, which the guest's user can neither read nor make."""
         return self.data / "staff"
 
     @property
