@@ -85,7 +85,7 @@ def test_english_by_link(portal: str) -> None:
         url=f"{portal}/",
         name="english",
         screen=PHONE_LIGHT,
-        presses=["footer a[hreflang]", LOGIN, "main a.row", LOGOUT],
+        presses=["footer a[hreflang]", LOGIN, "main a[href^='/status']", LOGOUT],
     )
     assert [page["url"].removeprefix(portal) for page in pages] == [
         "/",
