@@ -14,13 +14,15 @@ from pathlib import Path
 
 import click
 
-from bench import failures, follow, forwarding, portal, shaping, vouchers
+from bench import failures, follow, forwarding, guest_pages, portal, shaping, staff_pages, vouchers
 from bench.result import Result, markdown, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "single": portal.single,
     "storm_200": partial(portal.storm, 200),
     "storm_500": partial(portal.storm, 500),
+    "guest_pages": guest_pages.guest_pages,
+    "staff_pages": staff_pages.staff_pages,
     "goodput": shaping.goodput,
     "latency": shaping.latency,
     "fairness": shaping.fairness,
