@@ -14,7 +14,18 @@ from pathlib import Path
 
 import click
 
-from bench import failures, follow, forwarding, guest_pages, portal, shaping, staff_pages, vouchers
+from bench import (
+    failures,
+    follow,
+    forwarding,
+    guest_pages,
+    overshoot,
+    plan_change,
+    portal,
+    shaping,
+    staff_pages,
+    vouchers,
+)
 from bench.result import Result, markdown, table
 
 GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -23,6 +34,8 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "storm_500": partial(portal.storm, 500),
     "guest_pages": guest_pages.guest_pages,
     "staff_pages": staff_pages.staff_pages,
+    "plan_change": plan_change.plan_change,
+    "budget_overshoot": overshoot.budget_overshoot,
     "goodput": shaping.goodput,
     "latency": shaping.latency,
     "fairness": shaping.fairness,
@@ -33,7 +46,13 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "changing_line": follow.changing_line,
 }
 # Measures that do not begin with their group's name.
-ALIASES = {"page": "single", "login": "single", "cpu_per_login": "single", "memory": "storm_500"}
+ALIASES = {
+    "page": "single",
+    "login": "single",
+    "cpu_per_login": "single",
+    "memory": "storm_500",
+    "guest_wrong_password": "guest_pages",
+}
 
 
 def group_of(name: str) -> str:

@@ -13,8 +13,10 @@ import statistics
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
+
+import flask
 
 from bench.guest_pages import SITE
 from bench.office import ONLINE, Office, fill, furnish, office
@@ -128,8 +130,7 @@ def _log_in(browser: Browser, name: str) -> None:
 
 
 def _pages(at: Office) -> dict[Role | None, list[str]]:
-    """Every address that shows a page to a role, or to everybody (None); of those with a part to fill in, one."""
-    found: dict[Role | None, list[str]] = {None: [], **{role: [] for role in USERS}}
+    """Of this gateway, with one voucher batch, notice and device for those pages that are about one."""
     with contextlib.closing(Database(at.paths.database)) as database:
         key = staffkey.load(at.paths.staff)
         app = create_app(Shared(at.config, at.paths, key, database, Client(at.paths.netctl_socket)))
@@ -140,12 +141,23 @@ def _pages(at: Office) -> dict[Role | None, list[str]]:
         "vouchers.vouchers": f"code={at.new_codes('tamu', 1)[0]}",
         "today.today": "lang=en",
     }
+    return pages(app, parts, queries)
+
+
+def pages(app: flask.Flask, parts: Mapping[str, object], queries: Mapping[str, str]) -> dict[Role | None, list[str]]:
+    """Every address that shows a page to a role, or to everybody (None).
+
+    ``parts``: what stands for an address's variable parts, by name; KeyError where a new page has another.
+    ``queries``: by endpoint, a question that a page is asked beside the plain address.
+    """
+    found: dict[Role | None, list[str]] = {None: [], **{role: [] for role in USERS}}
     addresses = app.url_map.bind("")
     for rule in app.url_map.iter_rules():
         if rule.methods is None or "GET" not in rule.methods:
             continue
         path = addresses.build(rule.endpoint, {name: parts[name] for name in rule.arguments})
-        paths = [path, f"{path}?{queries[rule.endpoint]}"] if rule.endpoint in queries else [path]
-        for role in app.view_functions[rule.endpoint].roles or (None,):  # type: ignore[attr-defined]
-            found[role] += paths
+        asked = [f"{path}?{queries[rule.endpoint]}"] if rule.endpoint in queries else []
+        view: Any = app.view_functions[rule.endpoint]  # portal.staff.auth has marked it
+        for role in view.roles or (None,):
+            found[role] += [path, *asked]
     return found

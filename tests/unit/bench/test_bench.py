@@ -67,6 +67,10 @@ class TestNames:
             ("goodput_tcp_up", "goodput"),
             ("kill9_meter_bytes_off", "kill9"),
             ("restore", "restore"),
+            ("guest_pages_ms", "guest_pages"),
+            ("guest_wrong_password_ms", "guest_pages"),
+            ("plan_change_cut", "plan_change"),
+            ("budget_overshoot_10mbit_s", "budget_overshoot"),
         ],
     )
     def test_every_measure_leads_to_its_group(self, name: str, group: str) -> None:
