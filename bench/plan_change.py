@@ -66,7 +66,7 @@ def plan_change() -> Iterator[Result]:
         "users",
         Reach(0, 0),
         samples=silences_s,
-        note=f"of {DOWNLOADS} downloads: ended or silent for {CUT_AFTER_S:g} s; longest silence {max(silences_s):.2f} s",
+        note=f"of {DOWNLOADS} downloads: ended, or silent for {CUT_AFTER_S:g} s; the longest {max(silences_s):.2f} s",
     )
 
 
