@@ -65,16 +65,26 @@ class Office:
 @contextmanager
 def office(phones: int, site_tables: Mapping[str, Any]) -> Iterator[Office]:
     """A gateway with this site and so many real phones, and nobody else yet: see ``fill``."""
-    with on_disk() as data, crowd(phones, data_dir=data, site=site_tables, ipv6=False) as village:
-        gateway = village.gateway
-        assert isinstance(gateway, GerbangGateway)
-        paths = Paths(gateway.run_dir, data)
-        config = site.load(paths.site)
-        act = Administration(config, paths, "bench", "cli")
-        try:
-            yield Office(village, gateway, paths, config, act)
-        finally:
-            act.close_database()
+    with (
+        on_disk() as data,
+        crowd(phones, data_dir=data, site=site_tables, ipv6=False) as village,
+        office_of(village, data) as at,
+    ):
+        yield at
+
+
+@contextmanager
+def office_of(village: Village, data: Path) -> Iterator[Office]:
+    """Of a gateway that runs, with its database in ``data``."""
+    gateway = village.gateway
+    assert isinstance(gateway, GerbangGateway)
+    paths = Paths(gateway.run_dir, data)
+    config = site.load(paths.site)
+    act = Administration(config, paths, "bench", "cli")
+    try:
+        yield Office(village, gateway, paths, config, act)
+    finally:
+        act.close_database()
 
 
 def fill(at: Office, running: int, *, known: int = KNOWN) -> None:

@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-from bench.crowd import crowd, go, log_out, online, plain
+from bench.crowd import crowd, go, log_out, on_disk, online, plain
+from bench.office import furnish, office_of
 from bench.result import Reach, Result
+from bench.staff_pages import look_at_all
 from bench.visits import Visit, requests_only
+from tests.village.gateway import name_of
 from tests.village.internet import WEB
 from tests.village.phone import Phone
 from tests.village.village import Village
@@ -110,7 +113,7 @@ def storm(count: int) -> Iterator[Result]:
     ipv6 = count <= IPV6_PHONES
     with crowd(count, gateway="nat", ipv6=ipv6) as village:
         baseline_s = max(visit.online_s - visit.started_s for visit in go(village.phones, plain))
-    with crowd(count, ipv6=ipv6) as village:
+    with on_disk() as data, crowd(count, ipv6=ipv6, data_dir=data) as village:
         _one_by_one(village.phones[:WARM_LOGINS])
         log_out(village.phones[:WARM_LOGINS], village.gateway.url)
         last_s, failures = [], []
@@ -135,6 +138,10 @@ def storm(count: int) -> Iterator[Result]:
         yield Result(f"storm_{count}_failures", len(failures), "phones", Reach(0, 0), 0, note=reasons)
         if count == max(STORM_ROUNDS):
             yield _memory(village, count)
+            with office_of(village, data) as at:
+                furnish(at)
+                look_at_all(at, 1)
+            yield _memory(village, count, "_staff", "after every staff page of every role; ")
 
 
 def _count(reasons: Sequence[str | None]) -> dict[str, int]:
@@ -144,23 +151,23 @@ def _count(reasons: Sequence[str | None]) -> dict[str, int]:
     return counted
 
 
-def _memory(village: Village, sessions: int) -> Result:
+def _memory(village: Village, sessions: int, after: str = "", note: str = "") -> Result:
     """PSS of all gateway processes with this many sessions, after the meter has been round."""
     time.sleep(SETTLE_S)
     gateway = village.gateway
     grants = gateway.netctl().status().grants  # type: ignore[attr-defined]
     if grants != sessions:
         raise RuntimeError(f"{grants} sessions are in the kernel, not {sessions}: the figure would mean nothing")
-    sizes = {
-        f"{process.pid} {' '.join(process.command)}": process.pss_kib / 1024
+    sizes = [
+        (name_of(process), process.pss_kib / 1024)
         for process in gateway.processes()  # type: ignore[attr-defined]
-    }
-    each = ", ".join(f"{size:.1f}" for size in sizes.values())
+    ]
+    each = ", ".join(f"{name} {size:.1f}" for name, size in sizes)
     return Result(
-        f"memory_pss_{sessions}_sessions_mb",
-        sum(sizes.values()) * 1024 * 1024 / 1_000_000,
+        f"memory_pss_{sessions}_sessions{after}_mb",
+        sum(size for _, size in sizes) * 1024 * 1024 / 1_000_000,
         "MB",
         Reach(at_most=160),
-        samples=list(sizes.values()),
-        note=f"{len(sizes)} processes, MiB: {each}",
+        samples=[size for _, size in sizes],
+        note=f"{note}{len(sizes)} processes, MiB: {each}",
     )

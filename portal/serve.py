@@ -64,12 +64,14 @@ def serve(orders: Orders) -> int:
 
 
 def _guest(config: SiteConfig, paths: Paths, orders: Orders) -> NoReturn:
-    from portal import wsgi  # noqa: PLC0415  the meter never loads Flask
+    from portal import passwords, wsgi  # noqa: PLC0415  the meter never loads Flask
     from portal.admission import Gate  # noqa: PLC0415
     from portal.guest.app import create_app  # noqa: PLC0415
 
     gate = Gate(config, paths)
     app = create_app(config, gate)
+    if "account" in config.access.methods:
+        passwords.verify(None, "")  # its library is loaded at first use, when the source may be unreadable
     if orders.role == "guest-tls":
         if config.portal.certificate is None or config.portal.key is None:
             raise ValueError("TLS needs portal.certificate in site.toml.")

@@ -98,7 +98,7 @@ def test_a_new_password_of_an_office_puts_out_who_knew_the_old_one(
 ) -> None:
     office(paper_gateway, "account", "add", "Kantor", "--plan", "warga", "--stdin", typed="kucing hujan 5")
     phone = new_paper_phone()
-    assert sign_in(phone, paper_gateway, "kantor", "kucing hujan 6") != 303
+    assert sign_in(phone, paper_gateway, "kantor", "kucing hujan 6") == 403
     assert sign_in(phone, paper_gateway, "kantor", "kucing hujan 5") == 303
     assert phone.is_online()
     ((code,),) = (row.values() for row in paper_gateway.sql("SELECT code FROM person WHERE account_id IS NOT NULL"))
@@ -106,9 +106,9 @@ def test_a_new_password_of_an_office_puts_out_who_knew_the_old_one(
 
     office(paper_gateway, "account", "password", "kantor", "--stdin", typed="anggrek hitam 9")
     assert not phone.is_online(timeout_s=1)
-    assert sign_in(phone, paper_gateway, "kantor", "kucing hujan 5") != 303
+    assert sign_in(phone, paper_gateway, "kantor", "kucing hujan 5") == 403
     assert scan(phone, f"{paper_gateway.url}v/{code}").status != 303, "nor by the return code of before"
     assert sign_in(phone, paper_gateway, "kantor", "anggrek hitam 9") == 303
     office(paper_gateway, "account", "disable", "kantor")
     assert not phone.is_online(timeout_s=1)
-    assert sign_in(phone, paper_gateway, "kantor", "anggrek hitam 9") != 303
+    assert sign_in(phone, paper_gateway, "kantor", "anggrek hitam 9") == 403

@@ -123,11 +123,14 @@ def test_a_tree_that_only_root_can_read_is_enough(village_of_its_own: Village) -
     assert done.returncode == 0, done.stderr
     user = gateway.box.run(["setpriv", "--reuid", "nobody", "--clear-groups", "ls", str(ROOT)])
     assert "Permission denied" in user.stderr, "the tree can still be read"
+    gateway.site = {**gateway.site, "access": {"methods": ["terms", "voucher", "account"]}}
     gateway.start()
     phone.dhcp()
+    for fields, path in ((b"code=ABCD-EFGH", "code"), (b"name=kantor&password=kucing+hujan", "account")):
+        assert phone.http(f"{gateway.url}{path}", method="POST", body=fields).status == 403, path
     login = phone.login()
     assert login.status.status == 200
-    for path in ("", "status", "info", "?lang=en", "nothing/here"):
+    for path in ("", "status", "return", "info", "v/ABCDEFGH", "blocked", "?lang=en", "nothing/here"):
         assert phone.http(f"{gateway.url}{path}").status < 500, path
     assert phone.logout(f"{gateway.url}status").status == 303
     phone.login()
