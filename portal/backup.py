@@ -26,6 +26,7 @@ import msgspec
 from portal import site, staffkey
 from portal.config import SiteConfig
 from portal.paths import Paths
+from portal.release import VERSION
 from portal.store import db
 
 FORMAT: Final = 1
@@ -101,7 +102,7 @@ def make(out: IO[bytes], paths: Paths, site_file: Path, *, keys: bool = False) -
         manifest = Manifest(
             kind=KIND,
             format=FORMAT,
-            version=_version(),
+            version=VERSION,
             site=config.site.code,
             name=config.site.name,
             schema=schema,
@@ -175,12 +176,6 @@ def working_directory(data: Path, purpose: str) -> Iterator[Path]:
         raise db.store_error(error, folder) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415
-
-    return version("gerbang")
 
 
 def _described(content: Path | bytes) -> File:

@@ -187,10 +187,9 @@ def recover(data_dir: Path, as_json: bool) -> None:
 @json_option
 def version(as_json: bool) -> None:
     """Print the version."""
-    from importlib.metadata import version as installed  # noqa: PLC0415
+    from portal.release import VERSION  # noqa: PLC0415
 
-    found = installed("gerbang")
-    print_json({"version": found}) if as_json else click.echo(f"gerbang {found}")
+    print_json({"version": VERSION}) if as_json else click.echo(f"gerbang {VERSION}")
 
 
 def _say_mistakes(mistakes: Sequence[Any], as_json: bool) -> None:

@@ -113,6 +113,8 @@ class Language:
 def load_languages(package: str) -> Mapping[str, Language]:
     """All catalogues of a package (``portal.guest``), by code, Bahasa Indonesia first, then by code.
 
+    Whoever has them needs no file any more: the source may be unreadable once privileges are dropped.
+
     :raises ValueError: a catalogue that cannot be read, with its name and line
     """
     found = {
@@ -130,7 +132,21 @@ def load_languages(package: str) -> Mapping[str, Language]:
         if code != SOURCE:
             messages.add_fallback(languages[SOURCE].messages)
         languages[code] = Language(code, messages, _locale(code))
+    for language in languages.values():
+        _say_one_of_each(language)
     return languages
+
+
+def _say_one_of_each(language: Language) -> None:
+    """Babel reads a locale's data when something is first said in it."""
+    language.number(1.5)
+    language.size(1_500_000)
+    language.rate(1500)
+    language.duration(3660)
+    language.day(datetime.date(2026, 1, 31))
+    language.weekdays()
+    language.clock(1440)
+    language.moment(0.0, 86_400.0, ZoneInfo("UTC"))
 
 
 def _read(code: str, po: bytes) -> Catalog:

@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +28,7 @@ from portal.config import SiteConfig
 from portal.domain.model import Failing, UplinkState
 from portal.language import Language
 from portal.paths import Paths
+from portal.release import VERSION
 from portal.store import db, sessions
 from portal.supervisor import describe, python
 from portal.technician import machine
@@ -272,7 +272,7 @@ def versions() -> dict[str, str]:
     """Gerbang, Python, kernel and machine."""
     about = os.uname()
     python_version = ".".join(map(str, sys.version_info[:3]))
-    return {"gerbang": version("gerbang"), "python": python_version, "kernel": about.release, "machine": about.machine}
+    return {"gerbang": VERSION, "python": python_version, "kernel": about.release, "machine": about.machine}
 
 
 def _kernel(paths: Paths) -> list[Finding]:

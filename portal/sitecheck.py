@@ -5,6 +5,7 @@ It must not know TOML or how mistakes are printed.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import time
@@ -58,6 +59,7 @@ def findings(config: SiteConfig, *, files: bool, here: bool) -> Iterator[Finding
         yield from _machine(config)
 
 
+@functools.cache
 def languages() -> tuple[str, ...]:
     """Languages that the portal's pages exist in: one catalogue each, which a native speaker may add."""
     return tuple(sorted(file.parents[1].name for file in LANGUAGES.glob("*/LC_MESSAGES/*.po")))

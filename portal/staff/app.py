@@ -56,7 +56,7 @@ def create_app(found: Shared) -> flask.Flask:
     app.config.update(MAX_CONTENT_LENGTH=MAX_FORM_BYTES, MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES)
     shared.install(app, found)
     frame.install(app, found.config)
-    warm(found.config, frame.of(app).languages.values())
+    warm(found.config)
     auth.protect(app, found.staffing, found.key)
     app.add_url_rule("/static/<filename>", "static", _static, methods=["GET"], provide_automatic_options=False)
     app.add_url_rule("/favicon.ico", "icon", _icon, methods=["GET"], provide_automatic_options=False)
