@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from bench import visits
 from bench.crowd import go, log_out
-from bench.office import ONLINE, Office, fill, furnish, office, wait_grants
+from bench.office import ONLINE, Office, check_grants, fill, furnish, office, wait_grants
 from bench.result import Reach, Result
 from bench.visits import Answer, Ask, Script, Visit, VisitError
 from portal import clock
@@ -161,6 +161,7 @@ def _in_the_queue(at: Office, new: Phone, last: Phone) -> Iterator[Page]:
     ask(new, visits.post(at.gateway.url + "wait", {}))
     yield Page("waiting", new, get(at), "Anda yang paling depan")
     log_out([last], at.gateway.url)
+    check_grants(at.gateway, ONLINE)
     yield Page("called", new, get(at), "Giliran Anda!")
 
 

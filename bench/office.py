@@ -17,6 +17,7 @@ from bench.crowd import crowd, go, on_disk, online
 from portal import clock, site
 from portal.administration import Administration
 from portal.config import SiteConfig
+from portal.domain import localtime
 from portal.domain.model import EndReason
 from portal.domain.siterules import SiteRules
 from portal.entrance import Caller, Entrance
@@ -114,6 +115,12 @@ def wait_grants(gateway: GerbangGateway, count: int, timeout_s: float = 30) -> N
         time.sleep(0.05)
 
 
+def check_grants(gateway: GerbangGateway, count: int) -> None:
+    """RuntimeError where another number of sessions is in the kernel: the figures would mean nothing."""
+    if (grants := gateway.netctl().status().grants) != count:
+        raise RuntimeError(f"{grants} sessions are in the kernel, not {count}")
+
+
 def _mac(number: int) -> str:
     return f"06:67:00:00:{number >> 8:02x}:{number & 255:02x}"
 
@@ -136,7 +143,7 @@ def _let_in(path: Path, rules: SiteRules, running: int, known: int) -> None:
                     "ended_wall_s, end_reason, person_id) VALUES (?, ?, 'terms', '1', ?, 'earlier', 0, ?, 'idle', ?)",
                     (session.mac, session.plan, then.wall_s - HOUR_S, then.wall_s, session.person_id),
                 )
-                day = people.moment(db, then, rules.zone).day
+                day = localtime.local_date(then.wall_s, rules.zone).isoformat()
                 people.add_bytes(db, session.id, day, *DAY_BYTES)
         sessions.next_generation(db)
     database.close()

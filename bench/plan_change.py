@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bench.downloads import downloading
-from bench.office import ONLINE, Office, fill, furnish, office, wait_grants
+from bench.office import ONLINE, Office, check_grants, fill, furnish, office, wait_grants
 from bench.result import Reach, Result
 from portal.control import Control, ControlError
 from tests.village.gateway import LAN, WAN, to_toml
@@ -48,8 +48,7 @@ def plan_change() -> Iterator[Result]:
             times = [_change(at, control, *OTHERS_MBIT[number % 2]) for number in range(ROUNDS)]
             ended = [download.ended for download in downloads]
             silences_s = [download.longest_silence_s for download in downloads]
-        if at.gateway.netctl().status().grants != ONLINE:
-            raise RuntimeError("somebody's session ended meanwhile")
+        check_grants(at.gateway, ONLINE)
     cut = [over or silence_s > CUT_AFTER_S for over, silence_s in zip(ended, silences_s, strict=True)]
     yield Result(
         "plan_change_s",

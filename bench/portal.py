@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 from bench.crowd import crowd, go, log_out, on_disk, online, plain
-from bench.office import furnish, office_of
+from bench.office import check_grants, furnish, office_of
 from bench.result import Reach, Result
 from bench.staff_pages import look_at_all
 from bench.visits import Visit, requests_only
-from tests.village.gateway import name_of
+from tests.village.gateway import GerbangGateway, name_of
 from tests.village.internet import WEB
 from tests.village.phone import Phone
 from tests.village.village import Village
@@ -155,13 +155,9 @@ def _memory(village: Village, sessions: int, after: str = "", note: str = "") ->
     """PSS of all gateway processes with this many sessions, after the meter has been round."""
     time.sleep(SETTLE_S)
     gateway = village.gateway
-    grants = gateway.netctl().status().grants  # type: ignore[attr-defined]
-    if grants != sessions:
-        raise RuntimeError(f"{grants} sessions are in the kernel, not {sessions}: the figure would mean nothing")
-    sizes = [
-        (name_of(process), process.pss_kib / 1024)
-        for process in gateway.processes()  # type: ignore[attr-defined]
-    ]
+    assert isinstance(gateway, GerbangGateway)
+    check_grants(gateway, sessions)
+    sizes = [(name_of(process), process.pss_kib / 1024) for process in gateway.processes()]
     each = ", ".join(f"{name} {size:.1f}" for name, size in sizes)
     return Result(
         f"memory_pss_{sessions}_sessions{after}_mb",

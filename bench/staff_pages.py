@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import flask
 
 from bench.guest_pages import SITE
-from bench.office import ONLINE, Office, fill, furnish, office
+from bench.office import ONLINE, Office, check_grants, fill, furnish, office
 from bench.result import Reach, Result
 from netctl.api.client import Client
 from portal import staffkey
@@ -88,6 +88,7 @@ def staff_pages() -> Iterator[Result]:
         fill(at, ONLINE)
         furnish(at)
         medians = {page: statistics.median(times) for page, times in look_at_all(at, ROUNDS).items()}
+        check_grants(at.gateway, ONLINE)
     slowest = sorted(medians.items(), key=lambda one: -one[1])
     yield Result(
         "staff_pages_ms",
