@@ -84,7 +84,8 @@ def test_the_supervisor_stays_small(gateway: GerbangGateway) -> None:
 
 def test_each_line_of_the_log_has_time_and_name(gateway: GerbangGateway) -> None:
     lines = gateway.log().splitlines()
-    assert all(re.match(r"\d\d:\d\d:\d\d (gerbang|netctl|dnsmasq|meter|guest|staff) +\S", line) for line in lines), lines
+    form = r"\d\d:\d\d:\d\d (gerbang|netctl|dnsmasq|meter|guest|staff) +\S"
+    assert all(re.match(form, line) for line in lines), lines
     local = (
         time.strftime("%H", time.gmtime(time.time() + 8 * 3600)),
         time.strftime("%H", time.gmtime(time.time() + 7.5 * 3600)),
