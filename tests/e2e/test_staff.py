@@ -15,7 +15,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -29,9 +28,10 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
+from portal.supervisor import python
 from tests.e2e.axe import needs_axe, serious_findings
 from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, browser, complaints, is_gone, layout, shoot
-from tests.e2e.staff_server import NAME, PASSWORD, ROOT, USERS, staff_server
+from tests.e2e.staff_server import NAME, PASSWORD, USERS, staff_server
 from tests.village.phone import Phone
 
 in_browser = [
@@ -321,8 +321,8 @@ def running(home: Path) -> Iterator[Process]:
         port = probe.getsockname()[1]
     (home / "site.toml").write_text(f'[site]\ncode = "64.03.01.2001"\n[staff]\nport = {port}\n')
     told = {"role": "staff", "site": str(home / "site.toml"), "run": str(home / "run"), "data": str(home / "data")}
-    command = [sys.executable, "-m", "portal.serve", json.dumps({**told, "user": "gerbang-staff"})]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, process_group=0) as process:
+    command = python("portal.serve", json.dumps({**told, "user": "gerbang-staff"}))
+    with subprocess.Popen(command, cwd="/", stderr=subprocess.PIPE, text=True, process_group=0) as process:
         assert process.stderr is not None
         lines = []
         try:
