@@ -20,7 +20,7 @@ from portal.vouchers.sheet import Paper, sheet_of
 def warm(config: SiteConfig) -> None:
     """Check one site.toml with mistakes, print one voucher, check one password, render one of each kind of Markdown."""
     words.languages()
-    site.check_text("site.toml", '[sit]\n[site]\ncode = "64.03.01.2001"\ntimezone = "WITA"\n', files=False, here=True)
+    site.check_text("any", '[sit]\n[site]\ncode = "64.03.01.2001"\ntimezone = "WITA"\n', files=False, here=True)
     dt.datetime.strptime("2026", "%Y")
     to_html("# a\n\n**b** [c](https://d.example) `e` &amp;\n\n- f\n\n1. g\n\n> h\n\n```\ni\n```\n")
     batch = Batch(1, config.plan[0].id, 1, 0.0, 90_000.0, "", 0.0, "")
