@@ -65,11 +65,6 @@ class Running(NamedTuple):
     used_bytes: int
 
 
-def plan_of(session: Session, plans: Sequence[Plan]) -> Plan:
-    """The plan that a session runs under. One that site.toml no longer has is the site's first plan, never no limit."""
-    return next((plan for plan in plans if plan.id == session.plan), plans[0])
-
-
 def remaining_s(session: Session, now: Now) -> float | None:
     """Seconds left, at least 0; None where the session has no time limit."""
     if session.deadline_boot_s is None or session.remaining_s is None:

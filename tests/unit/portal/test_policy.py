@@ -127,7 +127,8 @@ def test_blocked_closed_or_stopped_has_no_grant_and_spent_is_slow(
     use_of = {session.id: data.draw(uses) for session in found}
     grants = {grant.id: grant for grant in state_of(found, now, use_of, closed=closed).grants}
     for session in found:
-        plan, use = policy.plan_of(session, PLANS), use_of[session.id]
+        plan = next((plan for plan in PLANS if plan.id == session.plan), PLANS[0])
+        use = use_of[session.id]
         left = budget.left(
             plan, DayUse(use.used_s, use.used_bytes // 3, use.used_bytes - use.used_bytes // 3), 0.0, UTC
         )
