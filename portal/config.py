@@ -124,6 +124,24 @@ class Uplink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"expects": 'a list of up to 8 addresses, like ["203.0.113.53"]'},
         ),
     ] = ()
+    provider: Annotated[
+        str,
+        Meta(
+            max_length=60,
+            pattern=PRINTABLE,
+            description="Whose line it is; reports tell providers apart by it.",
+            examples=["Telkom"],
+            extra={"expects": "a name of at most 60 characters"},
+        ),
+    ] = ""
+    link: Annotated[
+        Literal["fibre", "copper", "radio", "mobile", "satellite", "other"],
+        Meta(
+            description="What sort of line it is; reports tell sorts apart by it.",
+            examples=["satellite"],
+            extra={"expects": '"fibre", "copper", "radio", "mobile", "satellite" or "other"'},
+        ),
+    ] = "other"
     check_url: Annotated[
         str,
         Meta(
@@ -410,6 +428,84 @@ class Staff(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ""
 
 
+Days = Annotated[int, Meta(ge=1, le=3660, extra={"expects": "days, from 1 to 3660 (ten years)"})]
+
+
+class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The usage log: how long what is kept on this gateway. What is past that is erased each night, with a record."""
+
+    devices_days: Annotated[
+        Days,
+        Meta(
+            description="Devices' own addresses (MAC), return codes and what each person used, after they were last "
+            "seen. Rules on a device, vouchers and accounts stay."
+        ),
+    ] = 35
+    sessions_days: Annotated[
+        Days, Meta(description="Records of sessions, under a pseudonym that changes each month.")
+    ] = 400
+    samples_days: Annotated[Days, Meta(description="Five-minute samples of the line.")] = 400
+    acts_days: Annotated[Days, Meta(description="What the staff did.")] = 1830
+    nat: Annotated[
+        bool,
+        Meta(
+            description="Also keep who spoke with which address and port when, sealed for the office (office.key must "
+            "be set): no names, no contents. Only where the law asks for it.",
+            extra={"expects": "true or false"},
+        ),
+    ] = False
+    nat_days: Annotated[Days, Meta(description="How long that is kept.")] = 90
+    outbox_days: Annotated[Days, Meta(description="Batches for the office, taken or not.")] = 90
+    outbox_megabytes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=10_000,
+            description="Most that batches for the office take up; the oldest samples go first, sessions last.",
+            extra={"expects": "megabytes, from 1 to 10000"},
+        ),
+    ] = 200
+
+
+class Office(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The office that reviews the usage log; its reports carry this."""
+
+    name: Annotated[
+        str,
+        Meta(
+            max_length=120,
+            pattern=PRINTABLE,
+            description="The office's name: letterhead and producer of the figures.",
+            extra={"expects": "a name of at most 120 characters"},
+        ),
+    ] = "Dinas Komunikasi dan Informatika"
+    address: Annotated[
+        str,
+        Meta(
+            max_length=200,
+            pattern=PRINTABLE,
+            description="The letterhead's second line.",
+            examples=["Jalan Basuki Rahmat 41, Samarinda"],
+            extra={"expects": "a text of at most 200 characters"},
+        ),
+    ] = ""
+    key: Annotated[
+        str | None,
+        Meta(
+            description="The office's public key, made once at the office (docs/operations.md). What leaves is "
+            "sealed for its owner. Default: none, nothing leaves but by a reviewer's hand.",
+            extra={"expects": "the line that the office was given with its key"},
+        ),
+    ] = None
+    classification: Annotated[
+        Literal["terbuka", "terbatas", "rahasia"],
+        Meta(
+            description="Classification that reports carry.",
+            extra={"expects": '"terbuka", "terbatas" or "rahasia"'},
+        ),
+    ] = "terbatas"
+
+
 class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a class of users gets."""
 
@@ -515,4 +611,6 @@ class SiteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     garden: Garden = Garden()
     block: Block = Block()
     staff: Staff = Staff()
+    log: Log = Log()
+    office: Office = Office()
     plan: Annotated[tuple[Plan, ...], Meta(min_length=1, max_length=64)] = (DEFAULT_PLAN,)

@@ -19,6 +19,8 @@ class EndReason(enum.StrEnum):
     BLOCKED = "blocked"  # an operator blocked the device
     STAFF = "staff"  # somebody of the staff disconnected it
     VOIDED = "voided"  # its voucher or account was withdrawn
+    POWER = "power"  # the gateway lost power; where time was left, another session went on after it
+    RESTART = "restart"  # the gateway was started again in order; the same
 
 
 class UplinkState(enum.StrEnum):

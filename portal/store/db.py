@@ -21,7 +21,7 @@ DATABASE_CORRUPT: Final = "database-corrupt"
 BUSY: Final = "busy"
 
 APPLICATION_ID: Final = 0x67626E67  # "gbng", in the file's header (sqlite.org/fileformat.html, offset 68)
-SCHEMA_VERSION: Final = 2  # PRAGMA user_version after the last of portal.store.migrations
+SCHEMA_VERSION: Final = 3  # PRAGMA user_version after the last of portal.store.migrations
 BUSY_TIMEOUT_S: Final = 5.0
 _MAGIC = b"SQLite format 3\0"
 _CACHE_KIB = 1024

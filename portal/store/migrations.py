@@ -9,10 +9,11 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import uuid
+from typing import Final
 
 from sqlite_utils import Database, Migrations
 
-from portal.domain import codes
+from portal.domain import codes, journal
 from portal.store import db
 
 steps = Migrations("gerbang")
@@ -280,6 +281,100 @@ def step_2_people(database: Database) -> None:
             "INSERT INTO device (mac, person_id, terms_person_id) VALUES (?, ?, ?)", (mac, person_id, person_id)
         )
     database.conn.execute("PRAGMA user_version = 2")
+
+
+@steps()  # type: ignore[untyped-decorator, unused-ignore]
+def step_3_log(database: Database) -> None:
+    for statement in (*_JOURNAL, *_ARRIVALS, *_RECORDS, *_OUTBOX, *_NAT_LOG):
+        database.conn.execute(statement)
+    running = "SELECT id, plan, method, started_wall_s FROM session WHERE ended_wall_s IS NULL ORDER BY id"
+    boot_id, seen_boot_s = database.conn.execute("SELECT boot_id, seen_boot_s FROM meta").fetchone()
+    before, boot_ms, kind = journal.GENESIS, round(seen_boot_s * 1000), journal.Kind.BEGIN.value
+    for seq, (session_id, plan, method, started_wall_s) in enumerate(database.conn.execute(running).fetchall(), 1):
+        device, wall_ms = secrets.token_hex(8), round(started_wall_s * 1000)
+        database.conn.execute("UPDATE session SET device = ? WHERE id = ?", (device, session_id))
+        text = journal.text_of({"s": session_id, "d": device, "plan": plan, "method": method, "after": None})
+        before = journal.hash_of(
+            before, text, seq=seq, kind=kind, boot_id=boot_id, boot_ms=boot_ms, wall_ms=wall_ms, trusted=False
+        )
+        database.conn.execute(
+            "INSERT INTO journal VALUES (?, ?, ?, ?, ?, 0, ?, ?)", (seq, kind, boot_id, boot_ms, wall_ms, text, before)
+        )
+    database.conn.execute("PRAGMA user_version = 3")
+
+
+_JOURNAL: Final = (
+    # The usage log (portal.domain.journal). ``seq`` has no gaps but those that a tomb names; nothing is ever changed.
+    """
+    CREATE TABLE journal (
+        seq INTEGER PRIMARY KEY CHECK (seq >= 1),
+        kind TEXT NOT NULL,
+        boot_id TEXT NOT NULL,
+        boot_ms INTEGER NOT NULL,
+        wall_ms INTEGER NOT NULL,
+        trusted INTEGER NOT NULL CHECK (trusted IN (0, 1)),
+        body TEXT NOT NULL,
+        hash BLOB NOT NULL CHECK (length(hash) = 32)
+    ) STRICT
+    """,
+    # Where entries were erased or lost; ``last_hash`` is the last one's, which the next one is chained to.
+    """
+    CREATE TABLE journal_tomb (
+        first_seq INTEGER PRIMARY KEY CHECK (first_seq >= 1),
+        last_seq INTEGER NOT NULL CHECK (last_seq >= first_seq),
+        last_hash BLOB NOT NULL CHECK (length(last_hash) = 32)
+    ) STRICT
+    """,
+    # Makes pseudonyms of MACs, for one local month each; erased with it.
+    """
+    CREATE TABLE pseudonym_key (
+        month TEXT PRIMARY KEY CHECK (length(month) = 7),
+        key BLOB NOT NULL CHECK (length(key) = 32)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # What the device is called in the log: the pseudonym of the month in which its session began.
+    "ALTER TABLE session ADD COLUMN device TEXT NOT NULL DEFAULT ''",
+    # What the journal has last said of the session's bytes: an entry is added only where there is more.
+    "ALTER TABLE session ADD COLUMN told_up_bytes INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE session ADD COLUMN told_down_bytes INTEGER NOT NULL DEFAULT 0",
+    # By day first, so that what a flush writes for everybody who is online lies together: an SD card writes pages.
+    "ALTER TABLE person_day RENAME TO person_day_2",
+    """
+    CREATE TABLE person_day (
+        person_id INTEGER NOT NULL REFERENCES person (id) ON DELETE CASCADE,
+        day TEXT NOT NULL,
+        seconds REAL NOT NULL DEFAULT 0 CHECK (seconds >= 0),
+        up_bytes INTEGER NOT NULL DEFAULT 0 CHECK (up_bytes >= 0),
+        down_bytes INTEGER NOT NULL DEFAULT 0 CHECK (down_bytes >= 0),
+        PRIMARY KEY (day, person_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "INSERT INTO person_day SELECT person_id, day, seconds, up_bytes, down_bytes FROM person_day_2",
+    "DROP TABLE person_day_2",
+)
+
+# How far each device of today came; written into the journal as counts, and erased the day after.
+_ARRIVALS: Final = (
+    """
+    CREATE TABLE arrival (
+        day TEXT NOT NULL,
+        mac TEXT NOT NULL CHECK (length(mac) = 17),
+        os TEXT NOT NULL,
+        saw INTEGER NOT NULL DEFAULT 0,
+        online INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (day, mac)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+# What portal.store.rollups makes of the journal; it can be made again at any time.
+_RECORDS: Final[tuple[str, ...]] = ()
+
+# Batches for the office.
+_OUTBOX: Final[tuple[str, ...]] = ()
+
+# Who spoke with which address when, sealed.
+_NAT_LOG: Final[tuple[str, ...]] = ()
 
 
 def migrate(connection: sqlite3.Connection) -> None:

@@ -1,0 +1,68 @@
+"""The SQL of the usage log: entries are added and read, never changed. It must not know what is made of them.
+
+Every function works inside the transaction of the connection it is given (portal.store.db.Database): an entry is on the
+disk with what it tells of, or neither is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+from portal.domain.journal import GENESIS, Entry, Kind, Tomb, hash_of, text_of
+from portal.domain.model import Now
+
+_COLUMNS = "seq, kind, boot_id, boot_ms, wall_ms, trusted, body, hash"
+
+
+def append(db: sqlite3.Connection, kind: Kind, body: dict[str, Any], now: Now) -> int:
+    """Add an entry; its number."""
+    seq, before = head(db)
+    (trusted_boot_id,) = db.execute("SELECT trusted_boot_id FROM meta").fetchone()
+    boot_ms, wall_ms, trusted = round(now.boot_s * 1000), round(now.wall_s * 1000), trusted_boot_id == now.boot_id
+    text = text_of(body)
+    chained = hash_of(
+        before,
+        text,
+        seq=seq + 1,
+        kind=kind.value,
+        boot_id=now.boot_id,
+        boot_ms=boot_ms,
+        wall_ms=wall_ms,
+        trusted=trusted,
+    )
+    db.execute(
+        f"INSERT INTO journal ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
+        (seq + 1, kind.value, now.boot_id, boot_ms, wall_ms, trusted, text, chained),
+    )
+    return seq + 1
+
+
+def head(db: sqlite3.Connection) -> tuple[int, bytes]:
+    """The number and hash of the last entry; (0, GENESIS) before the first."""
+    row = db.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
+    if row is None:  # the last of all may have been lost with a damaged page
+        row = db.execute("SELECT last_seq, last_hash FROM journal_tomb ORDER BY first_seq DESC LIMIT 1").fetchone()
+    return (0, GENESIS) if row is None else (row[0], row[1])
+
+
+def entries(db: sqlite3.Connection, after_seq: int = 0, until_seq: int | None = None) -> Iterator[Entry]:
+    """Those after a number, in order; ``until_seq`` included. Read while the transaction lasts."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq",  # noqa: S608 - a constant
+        (after_seq, (1 << 62) if until_seq is None else until_seq),
+    )
+    return map(_entry, rows)
+
+
+def tombs(db: sqlite3.Connection) -> list[Tomb]:
+    """Where entries were erased or lost, in order."""
+    rows = db.execute("SELECT first_seq, last_seq, last_hash FROM journal_tomb ORDER BY first_seq")
+    return [Tomb(*row) for row in rows]
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, kind, boot_id, boot_ms, wall_ms, trusted, body, chained = row
+    return Entry(seq, Kind(kind), boot_id, boot_ms, wall_ms, bool(trusted), json.loads(body), chained)
