@@ -492,9 +492,10 @@ class Office(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     key: Annotated[
         str | None,
         Meta(
-            description="The office's public key, made once at the office (docs/operations.md). What leaves is "
-            "sealed for its owner. Default: none, nothing leaves but by a reviewer's hand.",
-            extra={"expects": "the line that the office was given with its key"},
+            description="The office's public key, the line that `gerbang office key` printed there "
+            "(docs/operations.md). What leaves is sealed for its owner. Default: none, nothing leaves but by a "
+            "reviewer's hand.",
+            extra={"expects": "the line that `gerbang office key` printed"},
         ),
     ] = None
     classification: Annotated[

@@ -54,6 +54,7 @@ def findings(config: SiteConfig, *, files: bool, here: bool) -> Iterator[Finding
     yield from _staff(config)
     if files:
         yield from _certificate(config, "staff")
+    yield from _office(config)
     yield from _plans(config)
     if here:
         yield from _machine(config)
@@ -331,6 +332,17 @@ def _staff(config: SiteConfig) -> Iterator[Finding]:
     if staff.speed_test_url and not _is_http(staff.speed_test_url):
         hint = "It must be plain http, or empty for no speed test."
         yield Finding("staff.speed_test_url", f'"{staff.speed_test_url}" is not an http:// address.', hint)
+
+
+def _office(config: SiteConfig) -> Iterator[Finding]:
+    if config.office.key is None:
+        return
+    from portal import sealing  # noqa: PLC0415
+
+    try:
+        sealing.parse_office_key(config.office.key)
+    except sealing.SealingError as error:
+        yield Finding("office.key", error.message, error.hint)
 
 
 def _plans(config: SiteConfig) -> Iterator[Finding]:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from portal import blocklist, certificate, site, sitecheck
 from portal.config import DEFAULT_PLAN
+from portal.sealing import OfficeKey
 
 CODE = '[site]\ncode = "64.03.01.2001"\n'
+OFFICE_LINE = OfficeKey(b"s" * 32, b"S" * 32).line
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -363,6 +365,14 @@ def test_a_file_of_many_mistakes_gives_them_all_and_nothing_else(tmp_path: Path)
             'or "unlimited"',
             'idle_minutes = "unlimited"',
         ),
+        (
+            CODE + f'[office]\nkey = "{OFFICE_LINE[:-1]}{"a" if OFFICE_LINE[-1] != "a" else "b"}"',
+            "office.key",
+            "A letter of the office key is wrong",
+            "gerbang office key",
+        ),
+        (CODE + f'[office]\nkey = "{OFFICE_LINE[:-9]}"', "office.key", "104 letters", "the whole line"),
+        (CODE + '[office]\nkey = ""', "office.key", 'begins with "gerbang-office-1-"', "the whole line"),
     ],
 )
 def test_one_mistake(tmp_path: Path, text: str, key: str, sentence: str, hint: str) -> None:
@@ -370,6 +380,11 @@ def test_one_mistake(tmp_path: Path, text: str, key: str, sentence: str, hint: s
     assert list(found) == [key]
     assert sentence in found[key].message
     assert hint in found[key].hint
+
+
+def test_the_line_of_the_office_is_no_mistake(tmp_path: Path) -> None:
+    assert mistakes(tmp_path, CODE + f'[office]\nkey = "{OFFICE_LINE}"') == {}
+    assert mistakes(tmp_path, CODE + f'[office]\nkey = "{OFFICE_LINE.upper()}"') == {}
 
 
 @pytest.mark.parametrize(
