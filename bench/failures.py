@@ -219,6 +219,7 @@ def _fill(path: Path, count: int, taken: str) -> None:
                 terms_version="1",
                 limit_s=28_800.0,
                 now=now,
+                device=f"{number:016x}",
             )
     database.close()
 

@@ -21,7 +21,7 @@ from portal.domain.people import Bound, Online, Way
 from portal.domain.siterules import Moment, SiteRules
 from portal.domain.waiting import Waiter
 from portal.gatekeeper import GateError, Refused
-from portal.store import accounts, closures, devices, people, sessions, vouchers, waiting
+from portal.store import accounts, closures, devices, people, pseudonyms, sessions, vouchers, waiting
 
 MAX_SESSIONS: Final = policy.MAX_GRANTS
 NOTHING_USED: Final = DayUse(0.0, 0, 0)
@@ -236,6 +236,7 @@ class Entrance:
             terms_version=self._rules.terms_version if terms_version is None else terms_version,
             limit_s=limit_s,
             now=now,
+            device=pseudonyms.of(db, mac, moment.day[:7]),
             person_id=person.id,
         )
         return Entered(session, changed=True)

@@ -21,11 +21,11 @@ GENESIS: Final = bytes(32)
 class Kind(enum.StrEnum):
     """What an entry tells, and what its body holds. Bytes are totals of the session so far; ``s`` is its id."""
 
-    BOOT = "boot"  # {before: boot id, seen_ms: its last heartbeat, clean: stopped in order}; then ends and begins
+    BOOT = "boot"  # {before: boot id, seen_ms: its last heartbeat (null both in the first), clean: stopped in order}
     START = "start"  # {site, version, zone, provider, link, seen_ms: last heartbeat in this boot or null}
     STOP = "stop"  # {}: stopped in order
     CLOCK = "clock"  # {offset_ms}: wall clock minus boot clock of this boot, as NTP has set it; the last one holds
-    BEGIN = "begin"  # {s, d: device's pseudonym, plan, method, after: session that it continues or null}
+    BEGIN = "begin"  # {s, d: device's pseudonym, plan, method, after: session that it continues in a new boot, or null}
     PLAN = "plan"  # {s, plan}: a running session goes on under another plan
     INTERIM = "interim"  # {s, up, down, at_ms: when this was read}
     END = "end"  # {s, reason, up, down, at_ms, boot}

@@ -42,10 +42,20 @@ def append(db: sqlite3.Connection, kind: Kind, body: dict[str, Any], now: Now) -
 
 def head(db: sqlite3.Connection) -> tuple[int, bytes]:
     """The number and hash of the last entry; (0, GENESIS) before the first."""
-    row = db.execute("SELECT seq, hash FROM journal ORDER BY seq DESC LIMIT 1").fetchone()
-    if row is None:  # the last of all may have been lost with a damaged page
-        row = db.execute("SELECT last_seq, last_hash FROM journal_tomb ORDER BY first_seq DESC LIMIT 1").fetchone()
-    return (0, GENESIS) if row is None else (row[0], row[1])
+    last = db.execute("SELECT seq, hash FROM journal WHERE seq = (SELECT max(seq) FROM journal)").fetchone()
+    # The last of all may have been lost with a damaged page.
+    gone = db.execute(
+        "SELECT last_seq, last_hash FROM journal_tomb WHERE first_seq = (SELECT max(first_seq) FROM journal_tomb)"
+    ).fetchone()
+    return max((row for row in (last, gone) if row is not None), default=(0, GENESIS))
+
+
+def was_stopped(db: sqlite3.Connection, boot_id: str) -> bool:
+    """Did this boot end in order, as far as the log goes?"""
+    row = db.execute(
+        "SELECT kind FROM journal WHERE kind IN ('start', 'stop') AND boot_id = ? ORDER BY seq DESC LIMIT 1", (boot_id,)
+    ).fetchone()
+    return row is not None and row[0] == Kind.STOP.value
 
 
 def entries(db: sqlite3.Connection, after_seq: int = 0, until_seq: int | None = None) -> Iterator[Entry]:

@@ -158,8 +158,8 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
     if has_old:
         new.execute(
             """
-            UPDATE main.meta AS m SET boot_id = o.boot_id, seen_boot_s = o.seen_boot_s,
-                counted_boot_s = o.counted_boot_s, day = max(m.day, o.day),
+            UPDATE main.meta AS m SET boot_id = o.boot_id, seen_boot_s = o.seen_boot_s, seen_wall_s = o.seen_wall_s,
+                counted_boot_s = o.counted_boot_s, counted_day = o.counted_day, day = max(m.day, o.day),
                 generation = max(m.generation, o.generation) + 1,
                 trusted_wall_s = max(m.trusted_wall_s, o.trusted_wall_s), trusted_boot_id = o.trusted_boot_id
             FROM old.meta AS o

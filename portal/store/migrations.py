@@ -317,6 +317,8 @@ _JOURNAL: Final = (
         hash BLOB NOT NULL CHECK (length(hash) = 32)
     ) STRICT
     """,
+    # The few that say when the gateway ran: found without reading all that lies between them.
+    "CREATE INDEX journal_runs ON journal (seq) WHERE kind IN ('start', 'stop')",
     # Where entries were erased or lost; ``last_hash`` is the last one's, which the next one is chained to.
     """
     CREATE TABLE journal_tomb (
@@ -332,6 +334,11 @@ _JOURNAL: Final = (
         key BLOB NOT NULL CHECK (length(key) = 32)
     ) STRICT, WITHOUT ROWID
     """,
+    # The heartbeat's wall clock, beside ``seen_boot_s``: when a session ended that the power cut.
+    "ALTER TABLE meta ADD COLUMN seen_wall_s REAL NOT NULL DEFAULT 0",
+    # The local day up to whose ``counted_boot_s`` time is counted, and to which what follows belongs.
+    "ALTER TABLE meta ADD COLUMN counted_day TEXT NOT NULL DEFAULT ''",
+    "UPDATE meta SET counted_day = day",
     # What the device is called in the log: the pseudonym of the month in which its session began.
     "ALTER TABLE session ADD COLUMN device TEXT NOT NULL DEFAULT ''",
     # What the journal has last said of the session's bytes: an entry is added only where there is more.

@@ -3,6 +3,7 @@
 Every function works inside the transaction of the connection it is given (portal.store.db.Database). Time online is
 counted up to ``meta.counted_boot_s`` for everybody, from the later of that and ``person.counted_boot_s``, which is set
 as long as a session of theirs has not ended: so that a flush writes one row of person_day for each, and no other.
+What follows is of ``meta.counted_day``, since the meter counts as soon as another day has begun.
 """
 
 from __future__ import annotations
@@ -215,22 +216,30 @@ def stop_time(db: sqlite3.Connection, person_id: int, deadline_boot_s: float | N
 
 def count_time(db: sqlite3.Connection, moment: Moment) -> None:
     """Count the time of everybody who is online up to now."""
-    rows = db.execute(
+    for person_id, from_boot_s, deadline_boot_s in _online(db):
+        _add_time(db, person_id, from_boot_s, _end_of(deadline_boot_s, moment.now), moment)
+    db.execute("UPDATE meta SET counted_boot_s = ?, counted_day = ?", (moment.now.boot_s, moment.day))
+
+
+def carry_time(db: sqlite3.Connection, last: Now, now: Now) -> None:
+    """A new boot: everybody's time is counted up to the ``last`` moment of the old one, and begins again with
+    their next session."""
+    (day,) = db.execute("SELECT counted_day FROM meta").fetchone()
+    for person_id, from_boot_s, deadline_boot_s in _online(db):
+        _add_seconds(db, person_id, day, _end_of(deadline_boot_s, last) - from_boot_s)
+    db.execute("UPDATE person SET counted_boot_s = NULL WHERE counted_boot_s IS NOT NULL")
+    db.execute("UPDATE meta SET counted_boot_s = ?", (now.boot_s,))
+
+
+def _online(db: sqlite3.Connection) -> list[tuple[int, float, float]]:
+    """(person, from when their time is not counted yet, the latest of their sessions' deadlines)."""
+    return db.execute(
         """
         SELECT person_id, max(person.counted_boot_s, meta.counted_boot_s), max(ifnull(deadline_boot_s, 9e999))
         FROM meta CROSS JOIN session JOIN person ON person.id = person_id
         WHERE ended_wall_s IS NULL AND person.counted_boot_s IS NOT NULL GROUP BY person_id
         """
     ).fetchall()
-    for person_id, from_boot_s, deadline_boot_s in rows:
-        _add_time(db, person_id, from_boot_s, _end_of(deadline_boot_s, moment.now), moment)
-    db.execute("UPDATE meta SET counted_boot_s = ?", (moment.now.boot_s,))
-
-
-def carry_time(db: sqlite3.Connection, now: Now) -> None:
-    """A new boot: time goes on from here; what the last flush of the old one did not reach is not counted."""
-    db.execute("UPDATE person SET counted_boot_s = ? WHERE counted_boot_s IS NOT NULL", (now.boot_s,))
-    db.execute("UPDATE meta SET counted_boot_s = ?", (now.boot_s,))
 
 
 def _end_of(deadline_boot_s: float | None, now: Now) -> float:
@@ -239,6 +248,11 @@ def _end_of(deadline_boot_s: float | None, now: Now) -> float:
 
 def _add_time(db: sqlite3.Connection, person_id: int, from_boot_s: float, to_boot_s: float, moment: Moment) -> None:
     for day, seconds in budget.split(from_boot_s, to_boot_s, moment.now, moment.calendar):
+        _add_seconds(db, person_id, day, seconds)
+
+
+def _add_seconds(db: sqlite3.Connection, person_id: int, day: str, seconds: float) -> None:
+    if seconds > 0:
         db.execute(
             "INSERT INTO person_day (person_id, day, seconds) VALUES (?, ?, ?) "
             "ON CONFLICT (person_id, day) DO UPDATE SET seconds = seconds + excluded.seconds",

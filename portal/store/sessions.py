@@ -1,5 +1,7 @@
 """The SQL of sessions, of the boot they run in and of the uplink. It must not know Flask, netctl or policy.
 
+What begins or ends a session also says so in the usage log. A session does not outlive the boot that it began in: in
+the next one, another goes on after it.
 Every function works inside the transaction of the connection it is given (portal.store.db.Database).
 """
 
@@ -11,10 +13,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from portal.domain.journal import Kind
 from portal.domain.model import EndReason, Failing, Now, Session, Uplink, UplinkState
 from portal.domain.policy import Running
 from portal.domain.uplink import UplinkView
-from portal.store import people
+from portal.store import journal, people
 
 _SELECT = """
     SELECT session.id, mac, ipv4, plan, method, terms_version, started_wall_s, session.boot_id, deadline_boot_s,
@@ -85,16 +88,22 @@ def begin(
     terms_version: str,
     limit_s: float | None,
     now: Now,
+    device: str,
     person_id: int | None = None,
+    after: int | None = None,
 ) -> Session:
-    """Start a session; the device must not have another (unique index). An address belongs to who came last."""
+    """Start a session; the device must not have another (unique index). An address belongs to who came last.
+
+    ``device`` is its pseudonym for the log (portal.store.pseudonyms), ``after`` the session that this one continues.
+    """
     _take_address(db, ipv4)
     deadline_boot_s = None if limit_s is None else now.boot_s + limit_s
     row = db.execute(
         """
         INSERT INTO session
-            (mac, ipv4, plan, method, terms_version, started_wall_s, boot_id, deadline_boot_s, active_boot_s, person_id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
+            (mac, ipv4, plan, method, terms_version, started_wall_s, boot_id, deadline_boot_s, active_boot_s, person_id,
+            device)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id
         """,
         (
             mac,
@@ -107,8 +116,10 @@ def begin(
             deadline_boot_s,
             now.boot_s,
             person_id,
+            device,
         ),
     ).fetchone()
+    journal.append(db, Kind.BEGIN, {"s": row[0], "d": device, "plan": plan, "method": method, "after": after}, now)
     if person_id is not None:
         people.start_time(db, person_id, now)
     return Session(
@@ -158,16 +169,32 @@ def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now, zo
 
     ``zone``: site.timezone, since time online is counted by local days.
     """
-    row = db.execute(
-        "UPDATE session SET ended_wall_s = ?, end_reason = ? WHERE id = ? AND ended_wall_s IS NULL "
-        "RETURNING person_id, deadline_boot_s",
-        (now.wall_s, reason.value, session_id),
-    ).fetchone()
+    row = _record_end(db, session_id, reason, now, now)
     if row is None:
         return False
     if row[0] is not None:
         people.stop_time(db, row[0], row[1], people.moment(db, now, zone))
     return True
+
+
+def _record_end(
+    db: sqlite3.Connection, session_id: int, reason: EndReason, at: Now, now: Now
+) -> tuple[int | None, float | None] | None:
+    """It ended ``at`` that moment. (person's id, deadline_boot_s); None where it had ended before."""
+    row = db.execute(
+        """
+        UPDATE session SET ended_wall_s = max(started_wall_s, ?), end_reason = ?,
+            told_up_bytes = up_bytes, told_down_bytes = down_bytes
+        WHERE id = ? AND ended_wall_s IS NULL RETURNING person_id, deadline_boot_s, up_bytes, down_bytes
+        """,
+        (at.wall_s, reason.value, session_id),
+    ).fetchone()
+    if row is None:
+        return None
+    person_id, deadline_boot_s, up_bytes, down_bytes = row
+    said = {"s": session_id, "reason": reason.value, "up": up_bytes, "down": down_bytes}
+    journal.append(db, Kind.END, {**said, "at_ms": round(at.boot_s * 1000), "boot": at.boot_id}, now)
+    return person_id, deadline_boot_s
 
 
 # --- the state's name and the boot ----------------------------------------------------------------------------------
@@ -195,27 +222,52 @@ def pass_generation(db: sqlite3.Connection, epoch: str, generation: int) -> bool
 
 
 def note_time(db: sqlite3.Connection, now: Now) -> int:
-    """Every writer's first statement: how far this boot came. In a new boot, sessions go on with what they had left.
+    """Every writer's first statement, and the heartbeat: how far this boot came.
 
-    Returns the number of sessions that were carried into a new boot.
+    In a new boot, whoever was online goes on with what they had left, in a new session. Returns how many these are.
     """
     same_boot = db.execute(
-        "UPDATE meta SET seen_boot_s = max(seen_boot_s, ?) WHERE boot_id = ?", (now.boot_s, now.boot_id)
-    )
-    if same_boot.rowcount:
-        return 0
-    carried = db.execute(
         """
-        UPDATE session SET boot_id = :boot_id, active_boot_s = :boot_s,
-            deadline_boot_s = :boot_s + max(0.0, deadline_boot_s - (SELECT seen_boot_s FROM meta))
-        WHERE ended_wall_s IS NULL
+        UPDATE meta SET seen_boot_s = max(seen_boot_s, :boot_s),
+            seen_wall_s = CASE WHEN seen_boot_s <= :boot_s THEN :wall_s ELSE seen_wall_s END
+        WHERE boot_id = :boot_id
         """,
-        {"boot_id": now.boot_id, "boot_s": now.boot_s},
-    ).rowcount
-    people.carry_time(db, now)
+        {"boot_id": now.boot_id, "boot_s": now.boot_s, "wall_s": now.wall_s},
+    )
+    return 0 if same_boot.rowcount else _begin_boot(db, now)
+
+
+def _begin_boot(db: sqlite3.Connection, now: Now) -> int:
+    last = Now(*db.execute("SELECT boot_id, seen_boot_s, seen_wall_s FROM meta").fetchone())
+    online = not_ended(db)
+    devices = dict(db.execute("SELECT id, device FROM session WHERE ended_wall_s IS NULL").fetchall())
+    is_first, clean = not last.boot_id, journal.was_stopped(db, last.boot_id)
+    people.carry_time(db, last, now)
     db.execute("DELETE FROM counter")  # the kernel's counters of an earlier boot are gone for good
-    db.execute("UPDATE meta SET boot_id = ?, seen_boot_s = ?, generation = generation + 1", (now.boot_id, now.boot_s))
-    return carried
+    db.execute(
+        "UPDATE meta SET boot_id = ?, seen_boot_s = ?, seen_wall_s = ?, generation = generation + 1",
+        (now.boot_id, now.boot_s, now.wall_s),
+    )
+    seen_ms = None if is_first else round(last.boot_s * 1000)
+    journal.append(db, Kind.BOOT, {"before": last.boot_id or None, "seen_ms": seen_ms, "clean": clean}, now)
+    for session in online:
+        _record_end(db, session.id, EndReason.RESTART if clean else EndReason.POWER, last, now)
+    going_on = [session for session in online if session.remaining_s is None or session.remaining_s > 0]
+    for session in going_on:
+        begin(
+            db,
+            mac=session.mac,
+            ipv4=session.ipv4,
+            plan=session.plan,
+            method=session.method,
+            terms_version=session.terms_version,
+            limit_s=session.remaining_s,
+            now=now,
+            device=devices[session.id],
+            person_id=session.person_id,
+            after=session.id,
+        )
+    return len(going_on)
 
 
 # --- uplink ---------------------------------------------------------------------------------------------------------

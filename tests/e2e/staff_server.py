@@ -142,7 +142,7 @@ def _fill(shared: Any, options: dict[str, Any]) -> None:
     from portal.domain.model import EndReason, UplinkState
     from portal.domain.staff import Role
     from portal.domain.uplink import UplinkView
-    from portal.store import people, sessions, staff
+    from portal.store import people, pseudonyms, sessions, staff
 
     chance, now = random.Random(4), shared.read_clock()
     with shared.database.write() as db:
@@ -168,6 +168,7 @@ def _fill(shared: Any, options: dict[str, Any]) -> None:
                 terms_version="1",
                 limit_s=None if plan == "puskesmas" else 28_800,
                 now=now,
+                device=pseudonyms.of(db, mac, people.moment(db, now, shared.zone).day[:7]),
                 person_id=person.id,
             )
             people.remember_device(db, mac, person, now)

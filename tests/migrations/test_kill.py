@@ -39,7 +39,7 @@ def begin(path: Path, number: int) -> int:
         person = people.create(connection, method="terms", plan="warga", now=NOW)
         session = sessions.begin(
             connection, mac=f"02:00:00:00:00:{number:02x}", ipv4=f"10.77.0.{number}", plan="warga", method="terms",
-            terms_version="1", limit_s=3600.0, now=NOW, person_id=person.id,
+            terms_version="1", limit_s=3600.0, now=NOW, device="0123456789abcdef", person_id=person.id,
         )  # fmt: skip
         sessions.next_generation(connection)
     database.close()

@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
             session = sessions.begin(
                 connection, mac=f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}",
                 ipv4=f"10.77.{number >> 8}.{number & 255}", plan="warga", method="terms", terms_version="1",
-                limit_s=3600.0, now=NOW,
+                limit_s=3600.0, now=NOW, device=f"{number:016x}",
             )  # fmt: skip
             if number % 2:
                 sessions.end(connection, session.id, EndReason.IDLE, NOW, ZONE)
@@ -122,7 +122,7 @@ def test_what_only_stands_in_the_log_is_carried_over(path: Path) -> None:
     with database.write() as connection:
         sessions.begin(
             connection, mac="02:ff:00:00:00:01", ipv4=None, plan="warga", method="terms", terms_version="1",
-            limit_s=None, now=NOW,
+            limit_s=None, now=NOW, device="0123456789abcdef",
         )  # fmt: skip
     db.write_marker(path, "of another")  # breaks it for everybody, with the log still there
     log = path.with_name("gerbang.db-wal").read_bytes()

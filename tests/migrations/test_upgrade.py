@@ -107,7 +107,7 @@ def test_ids_go_on_where_they_were(version_1: Path) -> None:
         sessions.note_time(connection, NOW)
         new = sessions.begin(
             connection, mac="02:00:00:00:00:09", ipv4=None, plan="warga", method="terms", terms_version="1",
-            limit_s=None, now=NOW,
+            limit_s=None, now=NOW, device="0123456789abcdef",
         )  # fmt: skip
     assert new.id > ENDED
 

@@ -12,7 +12,7 @@ from portal.administration import Administration
 from portal.config import Plan, Site, SiteConfig
 from portal.domain.model import Now, Session
 from portal.paths import Paths
-from portal.store import migrations, people, sessions, setup
+from portal.store import migrations, people, pseudonyms, sessions, setup
 from portal.store.db import Database
 from tests.unit.portal.fakes import Clock, Netctl
 
@@ -95,6 +95,7 @@ def online(database: Database, clock: Clock) -> Callable[..., Session]:
                 terms_version="1",
                 limit_s=3600.0,
                 now=now,
+                device=pseudonyms.of(db, mac, "2033-05"),
                 person_id=person.id,
             )
             people.start_time(db, person.id, now)

@@ -32,6 +32,7 @@ def begin(database: Database, clock: Clock, number: int = 1, **changes: Any) -> 
         "method": "terms",
         "terms_version": "1",
         "limit_s": 3600.0,
+        "device": f"{number:016x}",
         **changes,
     }
     with database.write() as connection:
@@ -289,9 +290,29 @@ def test_a_new_boot_carries_what_was_left_at_the_last_write(database: Database, 
     assert (one.boot_id, two.boot_id) == (OTHER_BOOT, OTHER_BOOT)
     assert one.deadline_boot_s == pytest.approx(now.boot_s + 3000, abs=0.01)
     assert one.active_boot_s == now.boot_s, "nobody is idle for the time the power was off"
-    assert (two.id, two.deadline_boot_s, two.remaining_s) == (endless.id, None, None)
-    assert one.up_bytes == 100
+    assert (two.deadline_boot_s, two.remaining_s) == (None, None)
+    assert limited.id < endless.id < one.id < two.id, "another session goes on, with counters of its own"
+    assert [session.mac for session in (one, two)] == [limited.mac, endless.mac]
+    assert [session.ipv4 for session in (one, two)] == [limited.ipv4, endless.ipv4]
+    assert one.up_bytes == 0
+    assert query("SELECT up_bytes, end_reason, ended_wall_s FROM session WHERE id = ?", limited.id) == [
+        (100, "power", pytest.approx(2_000_000_600.0))
+    ]
     assert query("SELECT count(*) FROM counter") == [(0,)]
+
+
+def test_a_session_whose_time_was_over_when_the_power_went_does_not_go_on(database: Database, clock: Clock) -> None:
+    over = begin(database, clock, limit_s=60.0)
+    clock.forward(60)
+    with database.write() as connection:
+        sessions.note_time(connection, clock())
+    clock.reboot()
+    with database.write() as connection:
+        assert sessions.note_time(connection, clock()) == 0
+        assert sessions.not_ended(connection) == []
+        ended = sessions.by_id(connection, over.id)
+    assert ended is not None
+    assert ended.end_reason is EndReason.POWER
 
 
 def test_time_that_was_seen_never_goes_back(database: Database, clock: Clock) -> None:

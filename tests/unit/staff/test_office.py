@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 
 from portal.domain import codes
 from portal.staff.shared import Shared
-from portal.store import audit, closures, notices, people, sessions, vouchers
+from portal.store import audit, closures, notices, people, pseudonyms, sessions, vouchers
 from portal.store.figures import online
 from tests.unit.portal.fakes import Clock, Netctl
 from tests.unit.staff.conftest import Browser
@@ -41,6 +41,7 @@ def people_online(shared: Shared) -> list[int]:
                 terms_version="1",
                 limit_s=28_800,
                 now=now,
+                device=pseudonyms.of(db, mac, "2026-11"),
                 person_id=person.id,
             )
             day = people.moment(db, now, shared.zone).day
