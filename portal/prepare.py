@@ -62,16 +62,13 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         staff_user=privileges.STAFF_USER,
         group=account.pw_gid,
         writers=(staff_account.pw_uid,),
-        timezone=config.site.timezone,
         dnsmasq=program("dnsmasq", "dnsmasq-base"),
         dnsmasq_user=f"{dnsmasq_account.pw_uid}",
         dnsmasq_group=f"{dnsmasq_account.pw_gid}",
         setpriv=program("setpriv", "util-linux"),
-        tls=config.portal.certificate is not None,
         keep=keep,
         lock=lock(paths),
-        certificate=config.portal.certificate,
-        refresh=_refresh(paths) if config.portal.certificate else None,
+        **_of_site(config, paths),
     )
     # The portal's group shares the database: guest and meter are one user, the staff pages another. Others may pass
     # through, as dnsmasq does to its two files, but neither list nor read.
@@ -110,14 +107,20 @@ def apply(text: str, orders: Orders) -> Orders:
     paths = Paths(Path(orders.run), Path(orders.data))
     config = checked(text, Path(orders.source).name)
     write_configurations(text, config, orders)
+    return replace(orders, **_of_site(config, paths))
+
+
+def _of_site(config: SiteConfig, paths: Paths) -> dict[str, Any]:
+    """What of the orders follows from site.toml."""
     certificate = config.portal.certificate
-    return replace(
-        orders,
-        timezone=config.site.timezone,
-        tls=certificate is not None,
-        certificate=certificate,
-        refresh=_refresh(paths) if certificate else None,
-    )
+    return {
+        "timezone": config.site.timezone,
+        "port": config.portal.port,
+        "tls_port": config.portal.tls_port if certificate else None,
+        "staff_port": config.staff.port,
+        "certificate": certificate,
+        "refresh": _refresh(paths) if certificate else None,
+    }
 
 
 def checked(text: str, name: str) -> SiteConfig:

@@ -21,8 +21,8 @@ class Orders:
 
     ``source``: the site's own configuration, which a confirmed change is written to; ``site`` its copy that the
     processes read. ``group`` and ``writers``: who may open the control socket, and which users it obeys besides root.
-    ``certificate``: the file that guest-tls is started again for when it changes. ``refresh``: the command that writes
-    dnsmasq's configuration again (None: nothing in it depends on time).
+    ``tls_port`` None: no https for guests. ``certificate``: the file that guest-tls is started again for when it
+    changes. ``refresh``: the command that writes dnsmasq's configuration again (None: nothing in it depends on time).
     """
 
     run: str
@@ -38,7 +38,9 @@ class Orders:
     dnsmasq_user: str
     dnsmasq_group: str
     setpriv: str
-    tls: bool
+    port: int
+    tls_port: int | None
+    staff_port: int
     keep: bool
     lock: int
     certificate: str | None = None
@@ -79,8 +81,8 @@ def programs(orders: Orders, supervisor: int) -> list[Program]:
         Program("netctl", (orders.setpriv, "--pdeathsig", "KILL", "--", *netctl), 20),
         Program("dnsmasq", (orders.setpriv, "--pdeathsig", "TERM", *dnsmasq_as, "--", *dnsmasq), 3),
         Program("meter", portal("meter", orders.user), 10),
-        Program("guest", portal("guest", orders.user), 5),
+        Program("guest", portal("guest", orders.user), 5, orders.port),
     ]
-    if orders.tls:
-        found.append(Program("guest-tls", portal("guest-tls", orders.user), 5))
-    return [*found, Program("staff", portal("staff", orders.staff_user), 5)]
+    if orders.tls_port is not None:
+        found.append(Program("guest-tls", portal("guest-tls", orders.user), 5, orders.tls_port))
+    return [*found, Program("staff", portal("staff", orders.staff_user), 5, orders.staff_port)]

@@ -1,7 +1,7 @@
 """Keeps child processes running: starts them, restarts what dies, stops in reverse, and makes one log of all they say.
 
-It must not know which programs they are, nor site.toml, SQL or netctl's messages. It imports the standard library alone
-and so stays small for as long as the gateway runs.
+It must not know which programs they are, nor site.toml, SQL or netctl's messages. It imports little but the standard
+library and so stays small for as long as the gateway runs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from portal import listener
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
@@ -32,11 +34,13 @@ kept: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child: how it is started, and how long it may take to end before it is killed."""
+    """A child: how it is started, how long it may take to end before it is killed, and the port whose socket is held
+    for it (portal.listener)."""
 
     name: str
     argv: tuple[str, ...]
     grace_s: float
+    port: int | None = None
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:
@@ -74,10 +78,31 @@ class Child:
         self.asked = False  # its end was asked for: to be renewed, or for good
         self.unwanted = False  # it is not started again
         self.before_start: Callable[[], object] | None = None  # once
+        self.listener: socket.socket | None = None
+        self.listener_port: int | None = None
 
     @property
     def name(self) -> str:
         return self.program.name
+
+    def listen(self) -> dict[str, Any]:
+        """What Popen needs to hand the socket down. A port that cannot be had the child finds so itself, and says."""
+        port = self.program.port
+        if port != self.listener_port:
+            self.hang_up()
+        if port is not None and self.listener is None:
+            with contextlib.suppress(OSError):
+                self.listener, self.listener_port = listener.listen("::", port), port
+        if self.listener is None:
+            return {}
+        number = self.listener.fileno()
+        return {"pass_fds": (number,), "env": {**os.environ, listener.VARIABLE: str(number)}}
+
+    def hang_up(self) -> None:
+        """Give its socket up: from then on nobody waits for it."""
+        if self.listener is not None:
+            self.listener.close()
+        self.listener = self.listener_port = None
 
     def lines(self, data: bytes) -> Iterator[str]:
         """Whole lines of output; an endless one is cut into pieces."""
@@ -187,7 +212,13 @@ class Supervisor:
         child.start_at_s, child.started_s, child.status, child.asked = None, time.monotonic(), None, False
         try:
             child.process = subprocess.Popen(
-                child.program.argv, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing, process_group=0, cwd="/"
+                child.program.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=writing,
+                stderr=writing,
+                process_group=0,
+                cwd="/",
+                **child.listen(),
             )
         except OSError as error:
             os.close(reading)
@@ -280,9 +311,11 @@ class Supervisor:
             if child.name in by_name:
                 child.program = by_name.pop(child.name)
             elif child.process is None:
+                child.hang_up()
                 self.children.remove(child)
             else:
                 log("gerbang", f"{child.name} is no longer needed")
+                child.hang_up()
                 child.unwanted = True
                 self._end(child, signal.SIGTERM)
         for program in by_name.values():
@@ -297,6 +330,7 @@ class Supervisor:
         first = self.signals
         for child in self.children:
             child.start_at_s = child.kill_at_s = None
+            child.hang_up()
         for child in reversed(list(self.children)):
             if child.process is None:
                 continue

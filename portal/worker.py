@@ -16,6 +16,7 @@ import errno
 import logging
 import os
 import selectors
+import signal
 import ssl
 import threading
 import time
@@ -85,6 +86,10 @@ class HeadWorker(Worker):  # type: ignore[misc]
             self._turn(timeout_s=1.0)
         self._stop()
 
+    def notify(self) -> None:
+        """The loop turns. Where it no longer does, the kernel ends the process, and the supervisor starts another."""
+        signal.alarm(self.timeout)
+
     def _turn(self, timeout_s: float) -> None:
         for key, _ in self.poller.select(timeout_s):
             key.data(key.fileobj)
@@ -94,7 +99,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
                 self._drop(oldest)
 
     def _stop(self) -> None:
-        """Answer what has arrived, then go; the arbiter kills after graceful_timeout."""
+        """Answer what has arrived, then go."""
         for listener in self.sockets:
             self.poller.unregister(listener)
             listener.close()
@@ -103,6 +108,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
             self.notify()
             self._turn(timeout_s=0.1)
         self.threads.shutdown(wait=False, cancel_futures=True)
+        signal.alarm(0)
 
     # --- the loop's thread --------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ SITE_NAME = "Desa Muara Kaman Ulu"
 
 @contextmanager
 def guest_server(**options: object) -> Iterator[tuple[int, int]]:
-    """Start a server in a process of its own; gives (port, process id of gunicorn's arbiter)."""
+    """Start a server in a process of its own; gives (port, the server's process id)."""
     command = [sys.executable, "-m", "tests.e2e.guest_server", json.dumps({**options, "parent": os.getpid()})]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -63,7 +63,7 @@ def main() -> None:
     if os.getppid() != options["parent"]:
         sys.exit("the parent has gone")
 
-    from portal import clock, wsgi
+    from portal import clock, listener, wsgi
     from portal.config import Portal, Site, SiteConfig
     from portal.domain.model import Session, Uplink, UplinkState
     from portal.gatekeeper import GateError
@@ -91,14 +91,15 @@ def main() -> None:
     if options.get("scene"):
         scene = SCENES[options["scene"]]
         config, gate, read_clock = scene.config(), scene.gate({"127.0.0.1": MAC}, MAC), lambda: NOW
-    listener = wsgi.listen("::ffff:127.0.0.1", 0)
+    found = listener.listen("::ffff:127.0.0.1", 0)
     tls = wsgi.tls_context(options["certificate"], options["key"]) if options.get("certificate") else None
     app = _echo() if options.get("echo") else create_app(config, gate, read_clock)
+    wsgi.HANG_S = options.get("hang_s", wsgi.HANG_S)
     prepared = wsgi.Prepared(app, gate, tls, max_body_bytes=options.get("max_body_bytes", wsgi.MAX_FORM_BYTES))
     if options.get("forbid_source"):
         forbid_source()
-    print(listener.getsockname()[1], flush=True)
-    wsgi.run(prepared, listener, Path("/tmp"))
+    print(found.getsockname()[1], flush=True)
+    wsgi.run(prepared, found, Path("/tmp"))
 
 
 def _echo() -> flask.Flask:

@@ -58,7 +58,7 @@ def main(options: dict[str, Any]) -> None:
     if os.getppid() != options["parent"]:
         sys.exit("the parent has gone")
 
-    from portal import selfsigned, staffkey, wsgi
+    from portal import listener, selfsigned, staffkey, wsgi
     from portal.config import Access, Closed, Hours, Plan, Site, SiteConfig
     from portal.paths import Paths
     from portal.staff.app import create_app
@@ -90,14 +90,14 @@ def main(options: dict[str, Any]) -> None:
     _fill(shared, options)
     shared.database.close()
     netctl.seed()
-    listener = wsgi.listen("::ffff:127.0.0.1", 0)
+    found = listener.listen("::ffff:127.0.0.1", 0)
     prepared = wsgi.Prepared(create_app(shared), shared, wsgi.tls_context(certificate, certificate), "gerbang-staff")
     if options.get("forbid_source"):
         from tests.e2e.guest_server import forbid_source
 
         forbid_source()
-    print(listener.getsockname()[1], flush=True)
-    wsgi.run(prepared, listener, here)
+    print(found.getsockname()[1], flush=True)
+    wsgi.run(prepared, found, here)
 
 
 def _day(ahead: int) -> Any:

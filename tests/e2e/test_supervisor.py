@@ -22,10 +22,12 @@ import json, sys
 from portal import run
 told = json.loads(sys.argv[1])
 run.REFRESH_S = 0.5
-programs = [run.Program(name, tuple(argv), grace_s) for name, argv, grace_s in told["programs"]]
+ports = told["ports"]
+programs = [run.Program(name, tuple(argv), grace_s, ports.get(name)) for name, argv, grace_s in told["programs"]]
 refresh = tuple(told["refresh"]) if told["refresh"] else None
 orders = run.Orders(run=told["run"], data="", site="", source="", user="", staff_user="", group=0, writers=(),
-                    timezone="Asia/Makassar", dnsmasq="", dnsmasq_user="", dnsmasq_group="", setpriv="", tls=False,
+                    timezone="Asia/Makassar", dnsmasq="", dnsmasq_user="", dnsmasq_group="", setpriv="", port=0,
+                    tls_port=None, staff_port=0,
                     keep=told["keep"], lock=0, refresh=refresh, certificate=told["certificate"])
 sys.exit(run.supervise(orders, programs))
 """
@@ -56,8 +58,15 @@ class Gateway:
     def netctl(self, ready_after_s: float = 0.0) -> list[str]:
         return [sys.executable, "-c", NETCTL, str(self.folder / "netctl.sock"), str(ready_after_s)]
 
-    def start(self, programs: dict[str, Sequence[str]], grace_s: float = 2, refresh: object = None) -> None:
+    def start(
+        self,
+        programs: dict[str, Sequence[str]],
+        grace_s: float = 2,
+        refresh: object = None,
+        ports: dict[str, int] | None = None,
+    ) -> None:
         told = {"programs": [(name, argv, grace_s) for name, argv in programs.items()], "run": str(self.folder)}
+        told |= {"ports": ports or {}}
         told |= {"keep": True, "refresh": refresh, "certificate": str(self.folder / "portal.pem")}
         command = ["unshare", "-n", "--", sys.executable, "-c", SCRIPT, json.dumps(told)]
         with self.log_file.open("wb") as log:
@@ -136,6 +145,28 @@ def test_a_killed_child_starts_again_and_leaves_no_worker_behind(gateway: Gatewa
     gateway.wait(lambda: len(gateway.messages("guest")) == 2, within_s=3)
     assert "guest ended by SIGKILL; starting it again in 0.2 s" in gateway.messages("gerbang")
     assert not Path(f"/proc/{worker}").exists() or " Z " in Path(f"/proc/{worker}/stat").read_text()
+    assert gateway.stop() == 0
+
+
+SERVER = """
+import os, time
+from portal import listener
+found = listener.inherited()
+print(found.getsockname()[1], os.fstat(found.fileno()).st_ino, flush=True)
+while True: time.sleep(1)
+"""
+
+
+def test_a_server_that_died_finds_its_socket_with_those_who_wait_in_its_queue(gateway: Gateway) -> None:
+    gateway.start({"netctl": gateway.netctl(), "guest": [sys.executable, "-c", SERVER]}, ports={"guest": 8080})
+    gateway.wait(lambda: gateway.messages("guest"))
+    assert gateway.messages("guest")[0].startswith("8080 ")
+    os.kill(gateway.children()[1], signal.SIGKILL)
+    gateway.wait(lambda: "guest ended by SIGKILL; starting it again in 0.2 s" in gateway.messages("gerbang"))
+    assert "00000000000000000000000000000000:1F90" in Path(f"/proc/{gateway.process.pid}/net/tcp6").read_text()
+    gateway.wait(lambda: len(gateway.messages("guest")) == 2)
+    before, after = gateway.messages("guest")
+    assert before == after, "the same socket"
     assert gateway.stop() == 0
 
 
@@ -227,7 +258,8 @@ def test_whatever_a_child_writes_becomes_lines(gateway: Gateway) -> None:
 
 def test_a_log_that_nobody_reads_any_more_stops_nothing(gateway: Gateway) -> None:
     programs = [("netctl", gateway.netctl(), 2), ("dnsmasq", shell(CHILD), 2)]
-    told = {"programs": programs, "run": str(gateway.folder), "keep": True, "refresh": None, "certificate": None}
+    told = {"programs": programs, "run": str(gateway.folder), "keep": True}
+    told |= {"refresh": None, "certificate": None, "ports": {}}
     reading, writing = os.pipe()
     command = ["unshare", "-n", "--", sys.executable, "-c", SCRIPT, json.dumps(told)]
     gateway.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writing, stderr=writing)

@@ -98,6 +98,17 @@ class Gateway:
             sock.settimeout(1)
             return sock.connect_ex((address, port)) == 0
 
+    def answers_http(self, port: int, address: str = LAN_ADDRESS.partition("/")[0]) -> bool:
+        """Does somebody answer there? The supervisor's socket alone accepts before the server has started."""
+        with self.ns.socket() as sock:
+            sock.settimeout(1)
+            try:
+                sock.connect((address, port))
+                sock.sendall(b"GET / HTTP/1.0\r\nHost: gateway\r\n\r\n")
+                return bool(sock.recv(1))
+            except OSError:
+                return False
+
     def close(self) -> None:
         self.box.close()
 
@@ -138,7 +149,7 @@ class GerbangGateway(Gateway):
             assert self._main is not None
             if self._main.poll() is not None:
                 raise RuntimeError(f"`gerbang run` ended with {self._main.returncode}:\n{self.log()[-3000:]}")
-            if self._netctl_answers() and self.answers(53) and self.answers(port):
+            if self._netctl_answers() and self.answers(53) and self.answers_http(port):
                 return
             if time.monotonic() > end_s:
                 raise TimeoutError(f"the gateway was not ready after {timeout_s} s:\n{self.log()[-3000:]}")
