@@ -377,8 +377,53 @@ _ARRIVALS: Final = (
 # What portal.store.rollups makes of the journal; it can be made again at any time.
 _RECORDS: Final[tuple[str, ...]] = ()
 
-# Batches for the office.
-_OUTBOX: Final[tuple[str, ...]] = ()
+# Batches for the office (portal.domain.batch).
+_OUTBOX: Final = (
+    # Numbers count from 1 in each epoch. A new one begins with another database (``database_epoch`` is meta.epoch then)
+    # or another signing key, so that no number ever stands for two batches. ``made`` is the last number, ``head`` its
+    # header's hash, ``journal_seq`` the journal's last entry then. ``dropped_records`` is JSON, by kind. ``day`` is
+    # the last local day that was looked at, sealed for ``office`` (the fingerprint of its key).
+    """
+    CREATE TABLE outbox_epoch (
+        id TEXT PRIMARY KEY CHECK (length(id) = 36),
+        began_wall_s REAL NOT NULL,
+        database_epoch TEXT NOT NULL,
+        gateway BLOB NOT NULL CHECK (length(gateway) = 32),
+        made INTEGER NOT NULL DEFAULT 0,
+        head TEXT NOT NULL DEFAULT '',
+        journal_seq INTEGER NOT NULL DEFAULT 0,
+        dropped_batches INTEGER NOT NULL DEFAULT 0,
+        dropped_records TEXT NOT NULL DEFAULT '{}',
+        day TEXT NOT NULL DEFAULT '',
+        office TEXT NOT NULL DEFAULT ''
+    ) STRICT
+    """,
+    # ``sealed`` NULL: dropped, and ``signature`` says so. ``bytes``: of the file that is made of it.
+    """
+    CREATE TABLE outbox_batch (
+        epoch TEXT NOT NULL REFERENCES outbox_epoch (id),
+        number INTEGER NOT NULL CHECK (number >= 1),
+        class TEXT NOT NULL,
+        made_wall_s REAL NOT NULL,
+        bytes INTEGER NOT NULL,
+        header TEXT NOT NULL,
+        signature BLOB NOT NULL CHECK (length(signature) = 64),
+        sealed BLOB,
+        PRIMARY KEY (epoch, number)
+    ) STRICT
+    """,
+    # What was put into batches of each day and class, so that it is put there again only where it has changed.
+    """
+    CREATE TABLE outbox_sent (
+        day TEXT NOT NULL,
+        class TEXT NOT NULL,
+        revision INTEGER NOT NULL CHECK (revision >= 1),
+        office TEXT NOT NULL,
+        digest BLOB NOT NULL CHECK (length(digest) = 32),
+        PRIMARY KEY (day, class)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
 
 # Who spoke with which address when, sealed.
 _NAT_LOG: Final[tuple[str, ...]] = ()
