@@ -18,10 +18,11 @@ from typing import Final
 
 import msgspec
 
-from netctl import __version__, statefile
+from netctl import __version__, statefile, witness
 from netctl.api.errors import BAD_REQUEST, KERNEL, UNSUPPORTED, NetctlError
 from netctl.api.types import (
     Applied,
+    Connections,
     Counter,
     DesiredState,
     Feature,
@@ -103,6 +104,7 @@ class Engine:
         self._next_learn_boot_s = 0.0
         self._learn_pending = False
         self._next_prefixes_boot_s = 0.0
+        self._witness: witness.Witness | None = None  # while the log of connections is on
 
     # --- life -----------------------------------------------------------------------------------------------------
 
@@ -244,6 +246,13 @@ class Engine:
         down_bytes, up_bytes = self._kernel.link_bytes()
         return Link(down_kbit=self._link[0], up_kbit=self._link[1], down_bytes=down_bytes, up_bytes=up_bytes)
 
+    def connections(self, stream: str, after: int, most: int) -> Connections:
+        """What was seen of members' connections after a number; what is before is forgotten."""
+        self._see_connections()
+        if self._witness is None:
+            return witness.nothing(self._boot_id)
+        return self._witness.take(stream, after, most, self._boot_id)
+
     def dump(self) -> tuple[str, ...]:
         return self._kernel.dump()
 
@@ -252,6 +261,7 @@ class Engine:
     def tick(self) -> None:
         """Observe, count drift, mend. Never raises NetctlError: what went wrong stands in Status.problem."""
         self._keep_apart()
+        self._see_connections()
         self._quietly(lambda: self._reconcile(look=True))
         self._next_tick_boot_s = self._clock() + self._config.tick_s
 
@@ -266,6 +276,28 @@ class Engine:
             self._problems.pop("isolate", None)
             if ports:
                 log.info("isolated from each other: %s", ", ".join(ports))
+
+    def _see_connections(self) -> None:
+        """Take in what the kernel has seen while it is known whose the addresses are; without it all else goes on."""
+        if not self._config.log_connections:
+            return
+        now_boot_ms = round(self._clock() * 1000)
+        if self._witness is None:
+            self._witness = witness.Witness(now_boot_ms)
+        try:
+            seen, lost = self._kernel.take_sightings()
+        except NetctlError as error:
+            if "connections" not in self._problems:
+                log.error("%s %s", error.message, error.hint)
+            self._problems["connections"] = f"Connections are not logged: {error.message}"
+            self._witness.lose(1)
+            return
+        self._problems.pop("connections", None)
+        if lost:
+            log.warning("Connections: %d sightings lost, %d since start.", lost, self._witness.lose(lost))
+        members = self._model.members if self._model else {}
+        present = {ip: member.grant for ip, member in members.items()}
+        self._witness.see(seen, present, {ip: grant for grant, ip in self._ledger.kept}, self._prefixes, now_boot_ms)
 
     def neighbour_events(self) -> int:
         """Descriptor to wait on; when readable, call ``learn``."""
@@ -447,6 +479,7 @@ class Engine:
         """Let the kernel do the operations; if it refuses, try each alone, so that one cannot stop the others."""
         if not ops:
             return
+        self._see_connections()  # of whom the addresses were until now
         try:
             self._kernel.apply(ops)
         except NetctlError as error:

@@ -35,6 +35,7 @@ from netctl.api.types import (
     ReadUsage,
     Request,
     ShapeLink,
+    TakeConnections,
     Whois,
 )
 from netctl.engine import Engine
@@ -233,8 +234,8 @@ class Server:
             del connection.received[:end]
             try:
                 request = decode_request(body)
-                if isinstance(request, Apply | ShapeLink) and not connection.may_write:
-                    raise NetctlError(DENIED, "This user may read, but change neither who is online nor the link.", "")
+                if isinstance(request, Apply | ShapeLink | TakeConnections) and not connection.may_write:
+                    raise NetctlError(DENIED, "This user may read what all may, but change nothing.", "")
                 if isinstance(request, Apply):
                     applies.append((connection, request))
                     continue
@@ -284,6 +285,8 @@ class Server:
                 reply = engine.link()
             case Plan():
                 reply = Planned(ops=engine.plan(request.state))
+            case TakeConnections():
+                reply = engine.connections(request.stream, request.after, request.most)
             case Dump():
                 reply = Dumped(lines=engine.dump())
         return reply

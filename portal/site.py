@@ -365,6 +365,7 @@ def gateway_config(
         garden_networks=tuple(str(ipaddress.ip_network(text)) for text in config.garden.networks),
         block_address=blocklist.ADDRESS if blocklist.is_used(config.block) else None,
         isolate=config.lan.isolate,
+        log_connections=config.log.nat,
     )
 
 

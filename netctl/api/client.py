@@ -18,6 +18,7 @@ from netctl.api.protocol import HEADER, body_length, decode_reply, pack
 from netctl.api.types import (
     Applied,
     Apply,
+    Connections,
     DesiredState,
     Dump,
     Dumped,
@@ -33,6 +34,7 @@ from netctl.api.types import (
     Reply,
     ShapeLink,
     Status,
+    TakeConnections,
     Usage,
     Whois,
 )
@@ -91,6 +93,10 @@ class Client:
     def dump(self) -> tuple[str, ...]:
         """All that netctl finds of its own in the kernel, as stable lines."""
         return self._ask(Dump(), Dumped).lines
+
+    def connections(self, stream: str, after: int, most: int) -> Connections:
+        """What was seen of members' connections after number ``after`` of ``stream``; what is before is forgotten."""
+        return self._ask(TakeConnections(stream=stream, after=after, most=most), Connections)
 
     def close(self) -> None:
         """Close the kept connections; the client stays usable."""

@@ -9,7 +9,7 @@ Up and down are seen from the user. ``None`` means no limit; 0 never does.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -114,7 +114,19 @@ class Dump(Message, frozen=True, kw_only=True, tag="dump"):
     """Everything that netctl finds of its own in the kernel, as stable text lines. Answer: Dumped."""
 
 
-Request = Apply | Plan | Whois | ReadUsage | ReadStatus | ShapeLink | ReadLink | Dump
+class TakeConnections(Message, frozen=True, kw_only=True, tag="take_connections"):
+    """What was seen of members' connections after number ``after`` of ``stream``, ``most`` at most.
+
+    Write access. Answer: Connections. What is before that number is forgotten; the same may be asked again until a
+    later one is given. A ``stream`` that is not the present one stands for the beginning.
+    """
+
+    stream: str = ""
+    after: Annotated[int, Meta(ge=0)] = 0
+    most: Annotated[int, Meta(ge=0, le=10_000)] = 0
+
+
+Request = Apply | Plan | Whois | ReadUsage | ReadStatus | ShapeLink | ReadLink | Dump | TakeConnections
 
 # --- replies --------------------------------------------------------------------------------------------------------
 
@@ -212,6 +224,38 @@ class Dumped(Message, frozen=True, kw_only=True, tag="dumped"):
     lines: tuple[str, ...]
 
 
+class Connection(Message, frozen=True, kw_only=True, array_like=True):
+    """A connection of a member was seen to begin, to be open or to end. See netctl.kernel.base.Sighting."""
+
+    flow: Literal["begin", "open", "end"]
+    at_boot_ms: Annotated[int, Meta(ge=0)]
+    grant: GrantId
+    protocol: Annotated[int, Meta(ge=0, le=255)]
+    inner: Ip
+    inner_port: Annotated[int, Meta(ge=0, le=65535)]
+    outer: Ip
+    outer_port: Annotated[int, Meta(ge=0, le=65535)]
+    remote: Ip
+    remote_port: Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Connections(Message, frozen=True, kw_only=True, tag="connections_are"):
+    """Those after the number asked for, in order; ``last`` is the last one's number, ``waiting`` are still to be taken.
+
+    ``stream`` names this row of numbers (None: the log of connections is off); it began at ``since_boot_ms``, and what
+    was seen until ``until_boot_ms`` is in it, but for at least ``lost`` sightings since its beginning.
+    """
+
+    boot_id: str
+    stream: str | None
+    since_boot_ms: int
+    until_boot_ms: int
+    records: tuple[Connection, ...]
+    last: int
+    waiting: int
+    lost: int
+
+
 class Failure(Message, frozen=True, kw_only=True, tag="failure"):
     """The request was not carried out. Codes stand in netctl.api.errors."""
 
@@ -220,7 +264,7 @@ class Failure(Message, frozen=True, kw_only=True, tag="failure"):
     hint: str
 
 
-Reply = Applied | Planned | Neighbour | Usage | Status | Link | Dumped | Failure
+Reply = Applied | Planned | Neighbour | Usage | Status | Link | Dumped | Connections | Failure
 
 # --- configuration --------------------------------------------------------------------------------------------------
 
@@ -240,7 +284,8 @@ class GatewayConfig(Message, frozen=True, kw_only=True):
     and IPv6 networks that everybody reaches without a login, beside the addresses that dnsmasq puts into the sets
     gerbang_garden4 and gerbang_garden6. ``block_address``: what blocked names resolve to; its port 80 is the portal,
     all else of it is refused, to members too. ``isolate``: the ports of a LAN bridge exchange no frames with each
-    other. The group ``socket_group`` may ping (net.ipv4.ping_group_range).
+    other. The group ``socket_group`` may ping (net.ipv4.ping_group_range). ``log_connections``: what is seen of
+    members' connections is kept for TakeConnections.
     """
 
     lan_interface: Interface
@@ -262,6 +307,7 @@ class GatewayConfig(Message, frozen=True, kw_only=True):
     garden_networks: tuple[str, ...] = ()
     block_address: Ipv4 | None = None
     isolate: bool = False
+    log_connections: bool = False
 
 
 def encode(message: Message) -> bytes:

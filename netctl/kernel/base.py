@@ -5,6 +5,7 @@ Both implementations pass the same contract suite (tests/contract).
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -46,6 +47,34 @@ class Observed:
     neighbours: Mapping[str, str] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     intact: bool = True
+
+
+class Flow(enum.StrEnum):
+    """What was seen of a connection."""
+
+    BEGIN = "begin"
+    OPEN = "open"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A connection from the LAN through the uplink was seen to begin, to be open or to end, at ``at_boot_ms``.
+
+    ``inner`` is the device's own address, ``outer`` what the world sees in its place (the same without translation),
+    ``remote`` whom it speaks with. ``protocol`` as IANA numbers them; ports are 0 where it has none, an echo's number
+    stands for the first two.
+    """
+
+    flow: Flow
+    at_boot_ms: int
+    protocol: int
+    inner: str
+    inner_port: int
+    outer: str
+    outer_port: int
+    remote: str
+    remote_port: int
 
 
 class Kernel(Protocol):
@@ -99,6 +128,13 @@ class Kernel(Protocol):
 
     def flush_connections(self, ips: Sequence[str]) -> None:
         """Forget conntrack entries of these addresses and of no other (hygiene after a logout); best effort."""
+
+    def take_sightings(self) -> tuple[Sequence[Sighting], int]:
+        """Connections of the LAN seen since the last call, in order, and how many events were lost; never blocks.
+
+        Only with ``log_connections``; the first call begins to look, with what is open then. The gateway's own
+        connections may be among them. Raises ``kernel`` where it cannot look; the next call tries again.
+        """
 
     def lan_prefixes(self) -> tuple[str, ...]:
         """The LAN's IPv4 network and IPv6 prefixes now in use, ``10.77.0.0/20``, ``fd..::/64``."""

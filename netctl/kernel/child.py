@@ -1,4 +1,5 @@
-"""Run a part of this package once, as a process of its own: an order in, a report out. It must not know what it does.
+"""Run a part of this package as a process of its own, as a rule once: an order in, a report out. It must not know what
+it does.
 
 Orders and reports are structs, as JSON on stdin and stdout. A report has an ``error``, empty where all went well.
 """
@@ -20,21 +21,26 @@ TIMEOUT_S: Final = 30.0
 INSTALL: Final = "It is Debian's package iptables that is missing: apt install iptables"
 
 
+def start(module: str, *arguments: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    """A process of this package with pipes for stdin and stdout; its complaints go to the log where not asked for."""
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    # -P: nothing is imported from the directory that root happens to stand in
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+
+
 class Child:
     """Started at once, told its order, asked for its report; killed on error."""
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._module = module
-        root = str(Path(__file__).resolve().parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-        # -P: nothing is imported from the directory that root happens to stand in
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": path},
-        )
+        self._process = start(module, *arguments, stderr=subprocess.PIPE)
 
     def __enter__(self) -> Child:
         return self

@@ -9,15 +9,19 @@ import ipaddress
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netctl.api.errors import KERNEL, NetctlError
 from netctl.api.types import Feature, GatewayConfig
-from netctl.kernel.base import Member, Observed
+from netctl.kernel.base import Flow, Member, Observed, Sighting
 from netctl.ops import ClassRates, DelClass, DelMember, DelNeighbour, Direction, Op, SetClass, SetMember, SetNeighbour
 
 MAX_TIMEOUT_S = 2_147_483  # IPSET_MAX_TIMEOUT, include/linux/netfilter/ipset/ip_set.h: UINT_MAX / 2 / MSEC_PER_SEC
 MAX_MEMBERS = 65536  # per set: a bitmap's range, a hash's default maxelem
+
+
+def _key(sighting: Sighting) -> tuple[int, str, int, str, int]:
+    return sighting.protocol, sighting.inner, sighting.inner_port, sighting.remote, sighting.remote_port
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class FakeKernel:
     asked about each operation and names the reason to refuse it. ``calls`` and ``done`` record what was asked.
     ``ports`` are those of the LAN bridge and whether they are isolated, all by Gerbang.
     ``link`` are the rates of its root classes, ``passed`` the bytes that a test lets pass them.
+    ``looking``: connections are told; a new daemon sets it back.
     ``ip_mac_hash`` False: a kernel without hash:ip,mac, whose IPv6 members show no MAC.
     """
 
@@ -52,6 +57,7 @@ class FakeKernel:
     flushed: list[str] = field(default_factory=list)
     standing: bool = False
     ports: dict[str, bool] = field(default_factory=dict)
+    looking: bool = False
     link: tuple[int | None, int | None] = (None, None)
     passed: tuple[int, int] = (0, 0)
     prefixes: tuple[str, ...] = ()
@@ -60,6 +66,9 @@ class FakeKernel:
     neighbours: dict[str, str] = field(default_factory=dict)
     pinned: dict[str, str] = field(default_factory=dict)
     _heard: list[tuple[str, str]] = field(default_factory=list)
+    _open: dict[tuple[int, str, int, str, int], Sighting] = field(default_factory=dict)
+    _sightings: list[Sighting] = field(default_factory=list)
+    _lost: int = 0
     _event_fd: int = -1
 
     def __post_init__(self) -> None:
@@ -90,6 +99,20 @@ class FakeKernel:
                 entry = self.sets[direction][ip]
                 entry.bytes += amount
                 entry.packets += 1
+
+    def connect(self, sighting: Sighting) -> None:
+        """A connection through the uplink begins. Nothing of it is seen where nobody looks."""
+        self._open[_key(sighting)] = sighting
+        self._sightings.append(sighting)
+
+    def disconnect(self, sighting: Sighting, at_boot_ms: int) -> None:
+        """It ends."""
+        if self._open.pop(_key(sighting), None):
+            self._sightings.append(replace(sighting, flow=Flow.END, at_boot_ms=at_boot_ms))
+
+    def overlook(self, count: int) -> None:
+        """The kernel had to drop so many events."""
+        self._lost += count
 
     def lose(self, ip: str, *directions: Direction) -> None:
         """Somebody else deleted the member, in the directions given or (none) in both."""
@@ -171,6 +194,18 @@ class FakeKernel:
     def flush_connections(self, ips: Sequence[str]) -> None:
         self._call("flush_connections")
         self.flushed.extend(ips)
+        for sighting in list(self._open.values()):
+            if sighting.inner in ips and ":" not in sighting.inner:
+                self.disconnect(sighting, round(self.clock() * 1000))
+
+    def take_sightings(self) -> tuple[Sequence[Sighting], int]:
+        self._call("take_sightings")
+        if not self.config.log_connections:
+            return (), 0
+        found, lost = (self._sightings, self._lost) if self.looking else ([], 0)
+        self._sightings = [] if self.looking else [replace(one, flow=Flow.OPEN) for one in self._open.values()]
+        self.looking, self._lost = True, 0
+        return found, lost
 
     def lan_prefixes(self) -> tuple[str, ...]:
         return self.prefixes

@@ -28,6 +28,7 @@ NEIGHBOURS: Final = (("gc_thresh1", 1024), ("gc_thresh2", 4096), ("gc_thresh3", 
 LISTEN_AS_ROUTER: Final = "2"  # accept_ra in Documentation/networking/ip-sysctl.rst
 SYSCTL: Final = Path("/proc/sys/net")
 PING_RANGE: Final = "ipv4/ping_group_range"
+FLOW_EVENTS: Final = "netfilter/nf_conntrack_events"
 _IFA_F_NODAD: Final = 0x02
 _SIOCGIFMTU: Final = 0x8921
 _RTM_GETADDR: Final = 22
@@ -127,6 +128,8 @@ def switches(config: GatewayConfig) -> tuple[tuple[str, str], ...]:
     ]
     if config.socket_group is not None and (now := _read(PING_RANGE)):
         before.append((PING_RANGE, ping_range(now, config.socket_group)))
+    if config.log_connections:
+        before.append((FLOW_EVENTS, "1"))
     if config.ula_prefix is not None:
         before.append((f"ipv6/conf/{lan}/disable_ipv6", "0"))
     return (*before, *forwarding())
@@ -155,6 +158,8 @@ def to_switch(values: Sequence[tuple[str, str]]) -> list[tuple[str, str, str]]:
         before = _read(path)
         if before is None or before == value:
             continue
+        if path == FLOW_EVENTS and (before, value) == ("2", "1"):
+            continue  # as soon as somebody listens (nf_conntrack-sysctl.rst): the same, at less cost
         if value == LISTEN_AS_ROUTER and before == "0":
             continue  # another program listens there (systemd-networkd, NetworkManager), or nobody shall
         found.append((path, before, value))

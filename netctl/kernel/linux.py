@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from netctl.api.errors import UNSUPPORTED, NetctlError
 from netctl.api.types import Feature, GatewayConfig
-from netctl.kernel import bridge, connections, garden, links, neighbours, probe, rules, sets, shaping, xtables
-from netctl.kernel.base import Member, Observed
+from netctl.kernel import bridge, connections, flows, garden, links, neighbours, probe, rules, sets, shaping, xtables
+from netctl.kernel.base import Member, Observed, Sighting
 from netctl.kernel.child import Child
 from netctl.kernel.memory import Memory
 from netctl.kernel.ruleset import TABLES, Family, Rule, ruleset
@@ -40,6 +40,7 @@ class LinuxKernel:
         self._digests: dict[Family, str] = {}
         self._link = {Direction.DOWN: config.link_down_kbit, Direction.UP: config.link_up_kbit}
         self._events: Netlink | None = None
+        self._listener = flows.Listener()
         self._memory_path = Path(config.state_path + ".before")
         try:
             self._netfilter = Netlink(NETLINK_NETFILTER)
@@ -255,7 +256,14 @@ class LinuxKernel:
                     child.order(links.Order(lan=self._config.lan_interface, uplink="", remove=remove))
                     child.report(links.Report)
 
+    def take_sightings(self) -> tuple[Sequence[Sighting], int]:
+        if not self._config.log_connections:
+            return (), 0
+        with self._lock, _kernel("tell about connections"):
+            return self._listener.take()
+
     def close(self) -> None:
+        self._listener.close()
         for socket in (self._netfilter, self._route, self._ask, self._events):
             if socket is not None:
                 socket.close()

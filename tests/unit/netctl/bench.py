@@ -86,6 +86,7 @@ class Gateway:
 
     def restart(self, boot_id: str = BOOT) -> Engine:
         self.kernel.link = (self.config.link_down_kbit, self.config.link_up_kbit)  # a new daemon knows no other
+        self.kernel.looking = False
         self.engine = Engine(self.config, self.kernel, self.clock, boot_id)
         self.engine.start()
         return self.engine
