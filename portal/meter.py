@@ -2,9 +2,10 @@
 
 It must not know Flask, nor anything of the kernel but what netctl.api says.
 
-Every TICK_S the counters are read and the whole state is pushed; every FLUSH_S, at each end of a session and when it
-stops, what changed is written in one transaction (an SD card wears with every write). Whatever kills it in between: the
-kernel keeps counting, and the next meter goes on from the readings that the totals on the disk include.
+Every TICK_S the counters are read and the whole state is pushed. An SD card wears with every write, so totals reach it
+only at the end of each of the wall clock's five minutes (portal.logbook), when the meter stops, and at once of sessions
+that end or slow; in between goes a heartbeat. Whatever kills the meter: the kernel keeps counting, and the next one
+goes on from the readings that the totals on the disk include.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ import logging
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from netctl.api.types import DesiredState
 from portal import clock, leases, sync
 from portal.config import SiteConfig
-from portal.domain import budget, policy, usage
-from portal.domain.budget import Calendar
+from portal.domain import policy, usage
 from portal.domain.model import Now
 from portal.domain.siterules import Moment, SiteRules
 from portal.domain.uplink import UplinkView
 from portal.domain.usage import CounterKey, Delta, Reading
 from portal.follow import LinkFollower
 from portal.leases import Lease
+from portal.logbook import HEARTBEAT_S, Logbook, wake_s
 from portal.paths import Paths
 from portal.store import check, counters, db, people, sessions, setup
 from portal.store.db import Database, StoreError
@@ -37,7 +38,6 @@ from portal.uplink import Checker, UplinkWatch
 log = logging.getLogger("gerbang.meter")
 
 TICK_S = 5.0
-FLUSH_S = 30.0
 FORGET_EVERY_S = 3600.0
 CHECK_AGAIN_S = 60.0
 EX_TEMPFAIL = 75  # sysexits.h
@@ -88,6 +88,7 @@ class Meter:
         self._rules = SiteRules(config)
         self._lan = policy.Lan(config.lan.address)
         self._upkeep = Upkeep(self._rules, self._lan)
+        self._log = Logbook(config)
         self._is_trusted = is_trusted
         self._leases_path = paths.leases
         self._path = paths.database
@@ -101,12 +102,11 @@ class Meter:
         self._active_boot_s: dict[int, float] = {}  # session id -> when its device was last seen to send
         self._bytes_s: dict[int, float] = {}  # session id -> bytes per second between the last two polls
         self._polled_boot_s = 0.0
-        self._calendar: Calendar | None = None  # as of the last look; None: there was none yet
-        self._day = ""
+        self._was_trusted: bool | None = None  # as of the last flush; None: there was none yet
+        self._seen_boot_s = 0.0  # the last heartbeat, whose ever it was
         self._view = UplinkView()
         self._uplink = UplinkView()  # what is on the disk
         self._again_s = TICK_S
-        self._flush_due_boot_s = 0.0
         self._forget_due_boot_s = 0.0
         self._drift = 0
         self._troubles: dict[str, str] = {}
@@ -114,21 +114,23 @@ class Meter:
     # --- one step ---------------------------------------------------------------------------------------------------
 
     def tick(self, uplink: UplinkView) -> float:
-        """Returns the seconds until the next: TICK_S, or less where somebody's budget could run out before."""
+        """Returns the seconds until the next: TICK_S, or less where somebody's budget could run out before, or the
+        log's five minutes."""
         self._view = uplink
         checked = self._is_checked()  # before the first poll, which is compared with what the disk has
-        if checked and self._calendar_turns():
-            self._attempt("flush", self._flush)  # what was read before midnight is of the day before
+        if checked:
+            self._attempt("clock", self._tell_clock)
+            if self._time_turns():
+                self._attempt("flush", self._flush)  # what was read before midnight is of the day before
+                self._attempt("status", self._note_drift)
         polled = self._attempt("usage", self._poll)
         if not checked:
             return TICK_S  # nothing is pushed from a database that may lack rows
         self._again_s = TICK_S
         self._attempt("sessions", lambda: self._keep_up(idle_too=polled))
-        if self._read_clock().boot_s >= self._flush_due_boot_s:
-            self._attempt("flush", self._flush)
-            self._attempt("status", self._note_drift)
         self._attempt("uplink", self._write_uplink)
-        return self._again_s
+        self._attempt("heartbeat", self._beat)
+        return min(self._again_s, wake_s(self._read_clock().wall_s))
 
     def stop(self, uplink: UplinkView) -> None:
         """Write what is known; the sessions go on."""
@@ -136,8 +138,8 @@ class Meter:
         checked = self._is_checked()
         self._attempt("usage", self._poll)
         if checked:
-            self._attempt("flush", self._flush)
             self._attempt("uplink", self._write_uplink)
+            self._attempt("flush", lambda: self._flush(stopping=True))
         self._database.close()
 
     def _attempt(self, part: str, work: Callable[[], object]) -> bool:
@@ -172,9 +174,13 @@ class Meter:
         self._attempt("push", lambda: sync.pass_held(self._database, self._netctl))
         with self._database.write() as database:
             now = self._read_clock()
+            seen_boot_s = sessions.seen_boot_s(database, now)
             carried = sessions.note_time(database, now)
+            self._log.start(database, seen_boot_s, now)
             sessions.leave_addresses(database, self._lan.holds)
-            people.note_trusted(database, self._moment(database, now))
+            moment = self._moment(database, now)
+            people.note_trusted(database, moment)
+            people.count_time(database, moment)
             self._flushed = counters.last_of_running(database)
             self._uplink = sessions.uplink_view(database, now)
         if carried:
@@ -184,14 +190,22 @@ class Meter:
                 self._seen[key] = reading
         self._checked = True
 
-    def _calendar_turns(self) -> bool:
-        """Since the last tick: has another local day begun, or has NTP set the clock?"""
-        if self._calendar is None:
-            return False
-        if self._is_trusted() and not self._calendar.trusted:
-            return True
-        before, self._day = self._day, budget.day_of(self._read_clock().wall_s, self._calendar)
-        return before not in ("", self._day)
+    def _tell_clock(self) -> None:
+        """Once NTP has set the clock in this boot, and whenever it has moved it since."""
+        if self._is_trusted() and self._log.clock_is_news(self._read_clock()):
+            with self._database.write() as database:
+                now = self._read_clock()
+                sessions.note_time(database, now)
+                people.note_trusted(database, self._moment(database, now))
+                self._log.clock(database, now)
+            self._log.clock_kept(now)
+
+    def _time_turns(self) -> bool:
+        """Since the last flush: are the five minutes over, and so perhaps the day, or has NTP set the clock?"""
+        trusted = self._is_trusted()
+        if self._was_trusted is None:
+            self._was_trusted = trusted
+        return self._log.slot_is_over(self._read_clock()) or (trusted and not self._was_trusted)
 
     def _poll(self) -> None:
         sent_boot_s = self._read_clock().boot_s
@@ -218,13 +232,11 @@ class Meter:
         pushed = self._attempt(
             "push", lambda: sync.bring_into_force(self._database, self._netctl, state, self._rules, self._read_clock)
         )
-        if ended and pushed:
-            self._attempt("usage", self._poll)  # the last bytes before the kernel closed
-        if ended:
-            self._flush_due_boot_s = 0.0
+        if ended and pushed and self._attempt("usage", self._poll):
+            self._attempt("flush", lambda: self._count_last(ended))  # the bytes before the kernel closed
 
-    def _written_news(self, idle_too: bool) -> tuple[DesiredState, bool]:
-        """The state to push, and whether somebody's session ended for it."""
+    def _written_news(self, idle_too: bool) -> tuple[DesiredState, Collection[int]]:
+        """The state to push, and whose sessions ended for it."""
         found_leases = self._leases()
         seen = Seen(
             unflushed=self._unflushed(),
@@ -237,21 +249,23 @@ class Meter:
             now = self._read_clock()
             moment = self._moment(database, now)
             found = self._upkeep.look(database, moment, seen, TICK_S)
-            self._calendar, self._again_s = moment.calendar, found.check_again_s
+            self._again_s = found.check_again_s
+            self._seen_boot_s = sessions.seen_boot_s(database, now) or 0.0
             if not self._upkeep.is_news(found):
-                return sync.snapshot(database, self._rules, now), False
+                return sync.snapshot(database, self._rules, now), ()
         with self._database.write() as database:
             now = self._read_clock()
             sessions.note_time(database, now)
-            counted = self._count(database, now)
+            new = self._new_readings(found.counted)
+            held = self._count(database, now, new)
             arrived = self._upkeep.carry_out(database, now, found)
             state = sync.snapshot(database, self._rules, now)
-        self._note_counted(counted, now)
+        self._note_counted(new, held)
         self._upkeep.done(found, arrived, found_leases)
         for session, reason in found.over:
             log.info("Session %d ended: %s.", session.id, reason.value)
             self._active_boot_s.pop(session.id, None)
-        return state, bool(found.over)
+        return state, {session.id for session, _ in found.over}
 
     def _moment(self, database: sqlite3.Connection, now: Now) -> Moment:
         return people.moment(database, now, self._rules.zone, trusted=self._is_trusted())
@@ -272,42 +286,66 @@ class Meter:
             new[key.session_id] = usage.total((new.get(key.session_id, usage.NOTHING), part))
         return new
 
-    def _flush(self) -> None:
-        with self._database.read() as database:
-            moment = self._moment(database, self._read_clock())
-            time_runs = sessions.count_not_ended(database) > 0
-            clock_is_news = people.is_news(database, moment)
-        now = moment.now
-        if time_runs or clock_is_news or self._new_readings():
+    def _flush(self, *, stopping: bool = False) -> None:
+        """Everything that is known, with what is due in the log."""
+        trusted = self._is_trusted()
+        with self._database.write() as database:
+            now = self._read_clock()
+            sessions.note_time(database, now)
+            new = self._new_readings()
+            held = self._count(database, now, new)
+            if self._view.since_boot_s is not None and self._view.state is self._uplink.state:
+                sessions.set_uplink(database, self._view, now)
+            self._log.slot(database, self._view, self._polled_boot_s or now.boot_s, now)
+            if stopping:
+                self._log.stop(database, now)
+            forgets = now.boot_s >= self._forget_due_boot_s
+            if forgets:
+                counters.forget(database, now)
+        self._note_counted(new, held)
+        self._flushed = {key: reading for key, reading in self._flushed.items() if key in self._seen}
+        self._log.slot_kept(now)
+        self._was_trusted = trusted
+        if forgets:
+            self._forget_due_boot_s = now.boot_s + FORGET_EVERY_S
+
+    def _count_last(self, ended: Collection[int]) -> None:
+        """What moved between the reading that went with the ends of these sessions and the kernel's closing."""
+        if new := self._new_readings(ended):
             with self._database.write() as database:
                 now = self._read_clock()
                 sessions.note_time(database, now)
-                counted = self._count(database, now)
-                if self._view.since_boot_s is not None and self._view.state is self._uplink.state:
-                    sessions.set_uplink(database, self._view, now)
-                if now.boot_s >= self._forget_due_boot_s:
-                    counters.forget(database, now)
-            if now.boot_s >= self._forget_due_boot_s:
-                self._forget_due_boot_s = now.boot_s + FORGET_EVERY_S
-            self._note_counted(counted, now)
-        self._flush_due_boot_s = now.boot_s + FLUSH_S
+                held = counters.account(database, new, self._moment(database, now))
+            self._note_counted(new, held)
 
-    def _new_readings(self) -> dict[CounterKey, Reading]:
-        return {key: reading for key, reading in self._seen.items() if self._flushed.get(key) is not reading}
+    def _beat(self) -> None:
+        """Tell how far this boot came, where nobody has lately."""
+        if self._read_clock().boot_s - self._seen_boot_s > HEARTBEAT_S - TICK_S:
+            with self._database.write() as database:
+                sessions.note_time(database, self._read_clock())
 
-    def _count(self, database: sqlite3.Connection, now: Now) -> list[CounterKey]:
-        """Add what is new to the totals: bytes, time, and what a trusted clock says. What must be read again."""
+    def _new_readings(self, only: Collection[int] | None = None) -> dict[CounterKey, Reading]:
+        """What the totals do not include yet; ``only`` of these sessions."""
+        return {
+            key: reading
+            for key, reading in self._seen.items()
+            if self._flushed.get(key) is not reading and (only is None or key.session_id in only)
+        }
+
+    def _count(
+        self, database: sqlite3.Connection, now: Now, new: dict[CounterKey, Reading]
+    ) -> dict[CounterKey, Reading]:
+        """Add what is new to the totals: bytes, time, and what a trusted clock says. As counters.account."""
         moment = self._moment(database, now)
         people.note_trusted(database, moment)
         people.count_time(database, moment)
-        return counters.account(database, self._new_readings(), moment)
+        return counters.account(database, new, moment)
 
-    def _note_counted(self, to_read_again: list[CounterKey], now: Now) -> None:
-        """It is on the disk."""
-        for key in to_read_again:
+    def _note_counted(self, new: dict[CounterKey, Reading], held: dict[CounterKey, Reading]) -> None:
+        """It is on the disk, but for what must be read again, of which the totals include what is ``held``."""
+        self._flushed |= new | held
+        for key in held:
             del self._seen[key]
-        self._flushed = dict(self._seen)
-        self._flush_due_boot_s = now.boot_s + FLUSH_S
 
     def _note_drift(self) -> None:
         drift = self._netctl.status().drift_total
@@ -325,5 +363,6 @@ class Meter:
             now = self._read_clock()
             sessions.note_time(database, now)
             sessions.set_uplink(database, view, now)
+            self._log.uplink(database, view, now)
         log.info("The uplink is %s%s.", view.state, f": {view.failing} fails" if view.failing else "")
         self._uplink = view

@@ -44,6 +44,7 @@ class Seen:
 class Findings:
     """What is to be written, if anything. ``slow``: people whose budget is spent under a plan that slows then.
 
+    ``counted``: the sessions whose bytes must be in the totals with it, since they end or their people turn slow.
     ``check_again_s``: when somebody could have run out of the budget, at the earliest.
     """
 
@@ -51,6 +52,7 @@ class Findings:
     replanned: tuple[tuple[int, str], ...]
     arrivals: tuple[Caller, ...]
     slow: frozenset[int]
+    counted: frozenset[int]
     queue_turns: bool
     check_again_s: float
 
@@ -102,11 +104,14 @@ class Upkeep:
                 bytes_s = seen.bytes_s.get(session.id, 0.0) + (0.0 if before is None else before.bytes_s)
                 spenders[session.person_id] = Spender(plan, left, devices[session.person_id], bytes_s)
         _, turn = self._entrance.turn(db, moment.now)
+        turned = slow ^ self._slow
+        counted = {session.id for session in online if session.person_id in turned}
         return Findings(
             over=tuple(over),
             replanned=tuple(replanned),
             arrivals=self._arrivals(db, moment, seen.leases),
             slow=frozenset(slow),
+            counted=frozenset(counted | {session.id for session, _ in over}),
             queue_turns=bool(turn.lost or turn.called),
             check_again_s=budget.check_again_after_s(
                 spenders.values(), rules.line_down_kbit, rules.line_up_kbit, at_most_s
@@ -122,7 +127,7 @@ class Upkeep:
         for session, reason in found.over:
             sessions.end(db, session.id, reason, now, self._rules.zone)
         for session_id, plan in found.replanned:
-            people.set_plan(db, session_id, plan)
+            people.set_plan(db, session_id, plan, now)
         arrived = []
         for caller in found.arrivals:
             with contextlib.suppress(Refused, GateError):  # it was another moment; the next look decides again

@@ -29,12 +29,13 @@ class Kind(enum.StrEnum):
     PLAN = "plan"  # {s, plan}: a running session goes on under another plan
     INTERIM = "interim"  # {s, up, down, at_ms: when this was read}
     END = "end"  # {s, reason, up, down, at_ms, boot}
-    FINAL = "final"  # {s, up, down}: bytes that were still under way when it ended
+    FINAL = "final"  # {s, up, down, at_ms: when this was read}: bytes that were still under way when it ended
     UPLINK = "uplink"  # {state, failing or null, at_ms: since when}
     SAMPLE = "sample"  # {online, latency_ms or null, loss or null}: every 5 minutes
     FUNNEL = "funnel"  # {day, os: {family: [joined, saw, online]}}: of that local day so far; the last one holds
     ACT = "act"  # {id, actor, role, action, object, digest: of the audit trail's entry}
     ERASURE = "erasure"  # {class, before: first day kept, count: entries erased, first, last: their numbers}
+    DROPPED = "dropped"  # {class, batches, records: {kind: count}}: batches for the office that nobody took in time
     LOST = "lost"  # {first, last}: entries that a damaged disk has taken
 
 

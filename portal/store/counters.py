@@ -9,7 +9,7 @@ from portal.domain import budget, usage
 from portal.domain.model import Now
 from portal.domain.siterules import Moment
 from portal.domain.usage import CounterKey, Reading
-from portal.store import people
+from portal.store import people, sessions
 
 # A counter whose session ended and that has not moved for this long is forgotten. netctl reports counters of removed
 # members for ten minutes; one that came back after it was forgotten would count twice.
@@ -33,15 +33,17 @@ def last_of_running(db: sqlite3.Connection) -> dict[CounterKey, Reading]:
     return {CounterKey(*row[:3]): Reading(*row[3:]) for row in rows}
 
 
-def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading], moment: Moment) -> list[CounterKey]:
+def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading], moment: Moment) -> dict[CounterKey, Reading]:
     """Add what is new in ``seen`` to the totals of sessions and of people's days, and remember the readings, in the
     caller's transaction. Bytes belong to the day on which their reading arrived, on the clock of ``moment``.
 
-    Returns the counters whose readings may be older than what is counted already; they must be read again. Readings of
-    sessions that this database does not have are ignored. A session's ``active_boot_s`` moves to the
+    Returns the counters whose readings may be older than what is counted already, with that; they must be read again.
+    Readings of sessions that this database does not have are ignored. A session's ``active_boot_s`` moves to the
     reading in which its upload grew: what arrives from outside does not prove that the device is still there.
+    What a session moved after its end was recorded is told to the log.
     """
-    to_read_again = []
+    to_read_again = {}
+    late: dict[int, float] = {}  # ended session -> when its last bytes were read
     for key, reading in seen.items():
         row = db.execute(
             f"SELECT {_READING} FROM counter WHERE session_id = ? AND boot_id = ? AND ip = ?",  # noqa: S608
@@ -50,15 +52,15 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading], moment: 
         last = None if row is None else Reading(*row)
         if last is not None and reading.shows_the_same_as(last):
             continue
-        if not usage.is_younger(reading, last):
-            to_read_again.append(key)
+        if last is not None and not usage.is_younger(reading, last):
+            to_read_again[key] = last
             continue
         new = usage.delta(last, reading)
         counted = db.execute(
             """
             UPDATE session SET up_bytes = up_bytes + ?, down_bytes = down_bytes + ?,
                 active_boot_s = CASE WHEN boot_id = ? THEN max(active_boot_s, ?) ELSE active_boot_s END
-            WHERE id = ?
+            WHERE id = ? RETURNING ended_wall_s IS NOT NULL
             """,
             (
                 new.up_bytes,
@@ -67,8 +69,10 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading], moment: 
                 reading.received_boot_s if new.up_bytes else 0.0,
                 key.session_id,
             ),
-        )
-        if counted.rowcount:
+        ).fetchone()
+        if counted is not None:
+            if counted[0]:
+                late[key.session_id] = max(reading.received_boot_s, late.get(key.session_id, 0.0))
             people.add_bytes(db, key.session_id, _day_of(key, reading, moment), *new)
             db.execute(
                 "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # in the order of CREATE TABLE
@@ -82,6 +86,8 @@ def account(db: sqlite3.Connection, seen: Mapping[CounterKey, Reading], moment: 
                     reading.received_boot_s,
                 ),
             )
+    for session_id, read_boot_s in late.items():
+        sessions.tell_final(db, session_id, read_boot_s, moment.now)
     return to_read_again
 
 

@@ -15,11 +15,12 @@ from typing import Final, NamedTuple
 from portal import clock
 from portal.domain import budget, codes
 from portal.domain.budget import Calendar
+from portal.domain.journal import Kind
 from portal.domain.model import DayUse, Now, Person
 from portal.domain.people import Bound
 from portal.domain.siterules import Moment
+from portal.store import journal
 
-NOTE_AGAIN_S: Final = 3600.0
 _SELECT: Final = """
     SELECT person.id, person.code, method, coalesce(voucher_batch.plan, account.plan, person.plan), voucher_id,
         account_id
@@ -48,13 +49,6 @@ def moment(db: sqlite3.Connection, now: Now, zone: dt.tzinfo, *, trusted: bool =
     calendar = Calendar(zone, clock_ok, trusted, last_day)
     wall_s = now.wall_s if clock_ok else max(now.wall_s, trusted_wall_s)
     return Moment(now, calendar, wall_s, budget.day_of(now.wall_s, calendar))
-
-
-def is_news(db: sqlite3.Connection, moment: Moment) -> bool:
-    """Is what a trusted clock shows worth a write of its own: new in this boot, another day, or some time ahead?"""
-    day, wall_s, boot_id = db.execute("SELECT day, trusted_wall_s, trusted_boot_id FROM meta").fetchone()
-    noted = (day, boot_id) == (moment.day, moment.now.boot_id) and 0 <= moment.now.wall_s - wall_s < NOTE_AGAIN_S
-    return moment.calendar.trusted and not noted
 
 
 def note_trusted(db: sqlite3.Connection, moment: Moment) -> None:
@@ -307,8 +301,9 @@ def standings(db: sqlite3.Connection) -> dict[int, Standing]:
     return {row[0]: Standing(*row) for row in rows}
 
 
-def set_plan(db: sqlite3.Connection, session_id: int, plan: str) -> None:
+def set_plan(db: sqlite3.Connection, session_id: int, plan: str, now: Now) -> None:
     """The session runs, and its person comes back, under another plan from now on."""
+    journal.append(db, Kind.PLAN, {"s": session_id, "plan": plan}, now)
     db.execute("UPDATE session SET plan = ? WHERE id = ?", (plan, session_id))
     db.execute("UPDATE person SET plan = ? WHERE id = (SELECT person_id FROM session WHERE id = ?)", (plan, session_id))
 

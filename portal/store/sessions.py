@@ -177,6 +177,35 @@ def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now, zo
     return True
 
 
+def tell_interims(db: sqlite3.Connection, read_boot_s: float, now: Now) -> None:
+    """Tell the log the totals of running sessions that moved since it was told last; they were read then."""
+    told = db.execute(
+        """
+        UPDATE session SET told_up_bytes = up_bytes, told_down_bytes = down_bytes
+        WHERE ended_wall_s IS NULL AND (told_up_bytes <> up_bytes OR told_down_bytes <> down_bytes)
+        RETURNING id, up_bytes, down_bytes
+        """
+    ).fetchall()
+    at_ms = round(read_boot_s * 1000)
+    for session_id, up_bytes, down_bytes in sorted(told):
+        said = {"s": session_id, "up": up_bytes, "down": down_bytes, "at_ms": at_ms}
+        journal.append(db, Kind.INTERIM, said, now)
+
+
+def tell_final(db: sqlite3.Connection, session_id: int, read_boot_s: float, now: Now) -> None:
+    """Tell the log of bytes that an ended session still moved, if there are any."""
+    row = db.execute(
+        """
+        UPDATE session SET told_up_bytes = up_bytes, told_down_bytes = down_bytes
+        WHERE id = ? AND (told_up_bytes <> up_bytes OR told_down_bytes <> down_bytes) RETURNING up_bytes, down_bytes
+        """,
+        (session_id,),
+    ).fetchone()
+    if row is not None:
+        said = {"s": session_id, "up": row[0], "down": row[1], "at_ms": round(read_boot_s * 1000)}
+        journal.append(db, Kind.FINAL, said, now)
+
+
 def _record_end(
     db: sqlite3.Connection, session_id: int, reason: EndReason, at: Now, now: Now
 ) -> tuple[int | None, float | None] | None:
@@ -235,6 +264,12 @@ def note_time(db: sqlite3.Connection, now: Now) -> int:
         {"boot_id": now.boot_id, "boot_s": now.boot_s, "wall_s": now.wall_s},
     )
     return 0 if same_boot.rowcount else _begin_boot(db, now)
+
+
+def seen_boot_s(db: sqlite3.Connection, now: Now) -> float | None:
+    """The last heartbeat of this boot; None: it has had none."""
+    row = db.execute("SELECT seen_boot_s FROM meta WHERE boot_id = ?", (now.boot_id,)).fetchone()
+    return None if row is None else row[0]
 
 
 def _begin_boot(db: sqlite3.Connection, now: Now) -> int:

@@ -93,7 +93,7 @@ def test_nothing_old_is_lost_and_who_is_online_goes_on(version_1: Path) -> None:
         assert people.of_device(connection, running.mac, "terms") == people.by_id(connection, running.person_id or 0)
         moment = people.moment(connection, NOW, ZONE)
         seen = {CounterKey("boot", RUNNING, "10.77.0.11"): Reading(60, 700, 6, 70, 1499.0, 1499.1)}
-        assert counters.account(connection, seen, moment) == []
+        assert counters.account(connection, seen, moment) == {}
         people.count_time(connection, moment)
         use = people.day_use(connection, running.person_id or 0, moment)
         assert (use.seconds, use.up_bytes, use.down_bytes) == (500.0, 10, 200), "from the last moment that was written"

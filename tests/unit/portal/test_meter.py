@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from portal import logbook
 from portal import meter as module
 from portal.admission import Gate
 from portal.domain.model import Session, UplinkState
@@ -21,6 +22,7 @@ from tests.unit.portal.fakes import Clock, Netctl, unreachable
 
 Query = Callable[..., list[tuple[Any, ...]]]
 VIEW = UplinkView()
+SLOT_S = int(logbook.SLOT_S)  # within which totals reach the disk
 MAC = "02:00:00:00:00:01"
 
 
@@ -42,15 +44,21 @@ def total(query: Query) -> Any:
 # --- bytes ------------------------------------------------------------------------------------------------------------
 
 
-def test_bytes_reach_the_disk_every_half_minute(
+def test_bytes_reach_the_disk_at_the_end_of_each_of_the_wall_clocks_five_minutes(
     meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query
 ) -> None:
+    left_s = SLOT_S - clock.now.wall_s % SLOT_S
     meter.tick(VIEW)
     netctl.send(session.id, 100, 1000)
-    ticks(meter, clock, 25)
+    ticks(meter, clock, left_s)
     assert total(query) == (0, 0)
-    ticks(meter, clock, 10)
+    meter.tick(VIEW)
     assert total(query) == (100, 1000)
+    netctl.send(session.id, 1, 1)
+    ticks(meter, clock, SLOT_S)
+    assert total(query) == (100, 1000)
+    meter.tick(VIEW)
+    assert total(query) == (101, 1001)
 
 
 def test_sigterm_writes_what_is_known(meter: Meter, session: Session, netctl: Netctl, query: Query) -> None:
@@ -103,7 +111,7 @@ def test_a_reading_that_overlapped_another_is_taken_again(
         earlier = counters.Reading(60, 600, 1, 1, held.sent_boot_s - 1, held.received_boot_s)
         counters.account(database, {key: earlier}, people.moment(database, clock(), ZONE))
     clock.forward(30)
-    ticks(meter, clock, 65)
+    ticks(meter, clock, 2 * SLOT_S)
     assert total(query) == (100, 1000)
 
 
@@ -133,7 +141,7 @@ def test_bytes_of_a_logout_are_counted_when_the_gate_died_before_it_could(
     netctl.send(session.id, 100, 1000)
     monkeypatch.setattr(gate, "_account_ended", lambda _: None)
     gate.logout(session)
-    ticks(meter, clock, 35)
+    ticks(meter, clock, SLOT_S)
     assert total(query) == (100, 1000)
 
 
@@ -144,27 +152,23 @@ def test_what_netctl_no_longer_reports_is_kept_until_it_is_on_the_disk(
     netctl.send(session.id, 100, 1000)
     meter.tick(VIEW)
     netctl.counters.clear()
-    ticks(meter, clock, 40)
+    ticks(meter, clock, SLOT_S)
     assert total(query) == (100, 1000)
     assert meter._seen == {}, "and then forgotten"
 
 
-def test_nobody_online_nothing_written(meter: Meter, clock: Clock, query: Query, paths: Paths) -> None:
-    meter.tick(VIEW)
-    query("PRAGMA wal_checkpoint(TRUNCATE)")
-    ticks(meter, clock, 300)
-    assert paths.database.with_name("gerbang.db-wal").stat().st_size == 0
-
-
-def test_idle_phones_cost_two_pages_a_flush(
-    meter: Meter, session: Session, clock: Clock, query: Query, paths: Paths
+@pytest.mark.parametrize("people", [0, 20])
+def test_idle_phones_cost_a_page_a_heartbeat_and_three_a_flush(
+    meter: Meter, gate: Gate, clock: Clock, query: Query, paths: Paths, people: int
 ) -> None:
     log = paths.database.with_name("gerbang.db-wal")
-    ticks(meter, clock, 35)
+    for number in range(people):
+        gate.enter_by_terms(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number + 9}", "1")
+    ticks(meter, clock, SLOT_S)
     query("PRAGMA wal_checkpoint(TRUNCATE)")
-    ticks(meter, clock, 300)
-    page = 4096 + 24
-    assert 0 < log.stat().st_size <= 32 + 20 * page, "the rows of meta and of the person's day, ten times"
+    ticks(meter, clock, SLOT_S)
+    pages = (log.stat().st_size - 32) / (4096 + 24)
+    assert 5 <= pages <= 5 + 3 + 1, "the row of meta; with them at the end the log and the rows of people's day"
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ def test_a_power_cut_gives_everybody_what_was_left(
     new_meter().tick(VIEW)
     (grant,) = netctl.state.grants  # type: ignore[union-attr]
     left = grant.deadline_boot_s - 15.0  # type: ignore[operator]
-    assert 480 * 60 - 600 <= left <= 480 * 60 - 600 + module.FLUSH_S + module.TICK_S
+    assert 480 * 60 - 600 <= left <= 480 * 60 - 600 + logbook.HEARTBEAT_S
     netctl.send(session.id, 3, 3)
     new_meter().stop(VIEW)
     assert total(query) == (103, 1003)
@@ -272,7 +276,7 @@ def test_a_dead_netctl_is_said_once_and_loses_nothing(
         ticks(meter, clock, 120)
         netctl.failing = None
         netctl.send(session.id, 100, 1000)
-        ticks(meter, clock, 35)
+        ticks(meter, clock, SLOT_S)
     assert total(query) == (200, 2000)
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"], caplog.messages
 
@@ -306,11 +310,11 @@ def test_a_backup_that_was_put_back_catches_up(
 ) -> None:
     """The file is older than what the meter remembers to have written: the disk decides what is missing."""
     netctl.send(session.id, 100, 1000)
-    ticks(meter, clock, 35)
+    ticks(meter, clock, SLOT_S)
     query("PRAGMA wal_checkpoint(TRUNCATE)")
     backup = paths.database.read_bytes()
     netctl.send(session.id, 20, 200)
-    ticks(meter, clock, 35)
+    ticks(meter, clock, SLOT_S)
     assert total(query) == (120, 1200)
     for file in (paths.database, *paths.data.glob("gerbang.db-*")):
         file.unlink()
@@ -332,10 +336,10 @@ def test_nothing_is_pushed_before_the_file_was_found_whole(
 
 
 def test_drift_is_said(meter: Meter, netctl: Netctl, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    ticks(meter, clock, 35)
+    ticks(meter, clock, SLOT_S)
     assert not caplog.records
     netctl.drift_total = 3
-    ticks(meter, clock, 35)
+    ticks(meter, clock, SLOT_S)
     assert "3 differences" in caplog.text
 
 
@@ -365,12 +369,10 @@ def test_delay_and_loss_ride_along_with_a_flush_and_cause_none(
 
     meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=20.0))
     assert quality() == (20.0, None)
-    for _ in range(2):
-        clock.forward(module.FLUSH_S + 1)
-        meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
-    assert quality() == (20.0, None), "nobody is online: nothing is written"
-    gate.enter_by_terms(MAC, "10.77.0.9", "1")
-    clock.forward(module.FLUSH_S + 1)
+    clock.forward(1)
+    meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
+    assert quality() == (20.0, None)
+    clock.forward(SLOT_S)
     meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
     assert quality() == (35.0, 0.05)
 

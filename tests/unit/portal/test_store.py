@@ -351,7 +351,7 @@ def reading(up: int, down: int, clock: Clock) -> Reading:
     return Reading(up, down, up // 10, down // 10, clock().boot_s, clock().boot_s)
 
 
-def account(connection: Any, seen: Mapping[CounterKey, Reading], clock: Clock) -> list[CounterKey]:
+def account(connection: Any, seen: Mapping[CounterKey, Reading], clock: Clock) -> dict[CounterKey, Reading]:
     return counters.account(connection, seen, people.moment(connection, clock(), ZONE))
 
 
@@ -365,10 +365,10 @@ def test_bytes_are_added_once(database: Database, clock: Clock) -> None:
     late = reading(50, 500, clock)
     first = reading(100, 1000, clock)
     with database.write() as connection:
-        assert account(connection, {key(session): first, key(session, "fd00::1"): first}, clock) == []
-        assert account(connection, {key(session): first}, clock) == []
+        assert account(connection, {key(session): first, key(session, "fd00::1"): first}, clock) == {}
+        assert account(connection, {key(session): first}, clock) == {}
     with database.write() as connection:
-        assert account(connection, {key(session): late}, clock) == [key(session)], "to be read again"
+        assert account(connection, {key(session): late}, clock) == {key(session): first}, "to be read again"
     assert totals(database) == [(200, 2000)]
     with database.write() as connection:
         account(connection, {key(session): reading(130, 1000, clock)}, clock)
