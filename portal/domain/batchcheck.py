@@ -26,6 +26,7 @@ class Code(enum.StrEnum):
     SIGNATURE = "signature"  # it is not signed by the gateway that it names
     STRANGER = "stranger"  # of a gateway that is not among those the office noted
     NAME = "name"  # the file is called like another batch
+    SEALED = "sealed"  # it does not open with this key, or holds something else than its header says
     # Of several.
     FORK = "fork"  # two different batches of one number
     GAP = "gap"

@@ -5,6 +5,7 @@ Every function works inside the transaction of the connection it is given (porta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import uuid
@@ -66,6 +67,11 @@ _EPOCH = (
 
 def database_epoch(db: sqlite3.Connection) -> str:
     return str(db.execute("SELECT epoch FROM meta").fetchone()[0])
+
+
+def clock_is_trusted(db: sqlite3.Connection, boot_id: str) -> bool:
+    """Has NTP set the wall clock in this boot?"""
+    return bool(db.execute("SELECT trusted_boot_id = ? FROM meta", (boot_id,)).fetchone()[0])
 
 
 def present_epoch(db: sqlite3.Connection, gateway: bytes) -> Epoch | None:
@@ -211,6 +217,25 @@ def hollow(db: sqlite3.Connection, epoch: str, number: int, *, signature: bytes,
 
 def remove(db: sqlite3.Connection, epoch: str, number: int) -> None:
     db.execute("DELETE FROM outbox_batch WHERE epoch = ? AND number = ?", (epoch, number))
+
+
+def header_hash(db: sqlite3.Connection, epoch: str, number: int) -> str | None:
+    """SHA-256 of a batch's header, hexadecimal."""
+    row = db.execute("SELECT header FROM outbox_batch WHERE epoch = ? AND number = ?", (epoch, number)).fetchone()
+    return None if row is None else hashlib.sha256(row[0].encode()).hexdigest()
+
+
+def made(db: sqlite3.Connection, epoch: str) -> int:
+    """The last number of an epoch; 0 where there is none."""
+    row = db.execute("SELECT made FROM outbox_epoch WHERE id = ?", (epoch,)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+def remove_range(db: sqlite3.Connection, epoch: str, first: int, last: int) -> int:
+    """Remove batches ``first`` to ``last``; how many there were."""
+    return db.execute(
+        "DELETE FROM outbox_batch WHERE epoch = ? AND number BETWEEN ? AND ?", (epoch, first, last)
+    ).rowcount
 
 
 def count_dropped(db: sqlite3.Connection, epoch: str, batches: int, records: Mapping[str, int]) -> None:
