@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import portal
+from portal.domain.model import EndReason
 from portal.technician import words
 
 ROOT = Path(portal.__file__).parent
@@ -48,6 +49,10 @@ def test_every_id_that_is_written_has_words() -> None:
     used |= {f"doctor.{code}.fix" for code in re.findall(r'tell\("(?:warn|fail)", "[a-z]+", "([a-z-]+)"', TEXT)}
     assert len(used) > 100
     assert used - ids("en") == set()
+
+
+def test_every_reason_for_an_end_has_words() -> None:
+    assert {name for name in ids("en") if name.startswith("reason.")} == {f"reason.{reason}" for reason in EndReason}
 
 
 def test_no_words_are_left_that_nothing_says() -> None:
