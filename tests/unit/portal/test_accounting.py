@@ -1,11 +1,13 @@
 """Minutes and bytes of people, against a model: never counted twice, never lost after a flush, whatever happens.
 
-A state machine logs people in and out, on several devices, moves traffic, lets time pass over midnights, sets the wall
-clock, kills the meter and pulls the plug; the model only adds up.
+A state machine logs people in and out, on several devices, moves traffic, lets time pass over quarters and midnights,
+sets the wall clock, kills the meter, stops it in order and pulls the plug; the model only adds up. The usage log is
+held against the rows of sessions after each step.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import functools
 import itertools
@@ -24,10 +26,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from portal.admission import Gate
 from portal.config import Plan
+from portal.domain.journal import CLASS_OF, GENESIS, Class, Entry, Kind, hash_of, text_of
 from portal.domain.uplink import UplinkView
 from portal.meter import Meter
 from portal.paths import Paths
-from portal.store import migrations, setup
+from portal.store import journal, migrations, setup
 from tests.unit.portal.conftest import CONFIG, ZONE
 from tests.unit.portal.fakes import Clock, Netctl
 
@@ -64,6 +67,7 @@ class Accounting(RuleBasedStateMachine):
         self.seconds: dict[int, float] = defaultdict(float)
         self.bytes: dict[int, int] = defaultdict(int)
         self.by_day: dict[tuple[int, str], float] = defaultdict(float)
+        self.is_stopped = False
         self.days_are_sure = True  # no one has set the clock
         self.flushed: dict[int, tuple[float, int]] = {}
         return multiple(self.a_new_person(), self.a_new_person())
@@ -114,7 +118,7 @@ class Accounting(RuleBasedStateMachine):
                 self.bytes[person] += up + down
 
     @rule(seconds=st.sampled_from([1, 7, 31, 600, 3600, 5 * 3600]))
-    def time_passes(self, seconds: int) -> None:
+    def time_passes(self, seconds: float) -> None:
         now = self.clock.now
         for person, sessions in self.online.items():
             ends = min(now.boot_s + seconds, max((deadline for _, deadline in sessions), default=0.0))
@@ -133,6 +137,7 @@ class Accounting(RuleBasedStateMachine):
     @rule()
     def a_tick(self) -> None:
         self.meter.tick(VIEW)
+        self.is_stopped = False
         self.look()
 
     @rule()
@@ -148,6 +153,7 @@ class Accounting(RuleBasedStateMachine):
     def a_flush(self) -> None:
         """As when the meter is told to stop: from here on everything up to now is safe."""
         self.meter.stop(VIEW)
+        self.is_stopped = True
         self.the_meter_is_killed()
         counted = self.counted()
         for person in self.seconds.keys() | self.bytes.keys():
@@ -163,16 +169,27 @@ class Accounting(RuleBasedStateMachine):
                 assert found.get(key, 0.0) == pytest.approx(seconds, abs=CLOSE_S)
         self.flushed = counted
 
+    @rule()
+    def the_wall_clock_comes_to_a_quarter(self) -> None:
+        self.time_passes(900 - self.clock.now.wall_s % 900 + 0.01)
+        self.a_tick()
+
     @rule(clock_lost=st.booleans())
     def the_power_goes(self, clock_lost: bool) -> None:
         self.gate.close()
+        stopped = self.is_stopped
+        ((seen_boot_s,),) = self.query("SELECT seen_boot_s FROM meta")
+        lost_s = self.clock.now.boot_s - seen_boot_s
+        running = {row[0] for row in self.query("SELECT id FROM session WHERE ended_wall_s IS NULL")}
         self.clock.reboot(f"boot-{next(self.boots)}", boot_s=25.0, wall_s=60.0 if clock_lost else None)
         self.netctl.reboot()
         self.start()
-        self.meter.tick(VIEW)
+        self.a_tick()
+        ended = dict(self.query("SELECT id, end_reason FROM session"))
+        assert {ended[session] for session in running} <= {"restart" if stopped else "power"}
         counted = self.counted()
         for person, (seconds, octets) in counted.items():  # what was not flushed may be lost; nothing is made up
-            assert seconds <= self.seconds[person] + CLOSE_S
+            assert self.seconds[person] - lost_s - CLOSE_S <= seconds <= self.seconds[person] + CLOSE_S
             assert octets <= self.bytes[person]
             self.seconds[person], self.bytes[person] = seconds, octets
         for person in self.seconds.keys() - counted.keys():
@@ -201,6 +218,54 @@ class Accounting(RuleBasedStateMachine):
         assert {person: octets for person, octets in by_session if octets} == {
             person: octets for person, octets in by_day.items() if octets
         }
+
+    @invariant()
+    def the_log_is_whole(self) -> None:
+        before = GENESIS
+        for seq, entry in enumerate(self.log(), 1):
+            header = {key: getattr(entry, key) for key in ("kind", "boot_id", "boot_ms", "wall_ms", "trusted")}
+            assert entry.seq == seq
+            assert entry.hash == hash_of(before, text_of(entry.body), seq=seq, **header)
+            before = entry.hash
+
+    @invariant()
+    def the_log_tells_of_each_session_what_its_row_says(self) -> None:
+        told: dict[int, list[Entry]] = defaultdict(list)
+        for entry in self.log():
+            if CLASS_OF.get(entry.kind) is Class.SESSIONS:
+                told[entry.body["s"]].append(entry)
+        rows = self.query(
+            "SELECT id, device, up_bytes, down_bytes, told_up_bytes, told_down_bytes, end_reason FROM session"
+        )
+        assert told.keys() == {row[0] for row in rows}
+        for session, device, up, down, told_up, told_down, reason in rows:
+            begin, *others = told[session]
+            assert (begin.kind, begin.body["d"]) == (Kind.BEGIN, device)
+            assert [one.body["reason"] for one in others if one.kind is Kind.END] == ([reason] if reason else [])
+            kinds = [one.kind for one in others]
+            assert kinds == sorted(kinds, key=[Kind.INTERIM, Kind.END, Kind.FINAL].index)
+            moved_up = moved_down = 0
+            for one in others:
+                new_up, new_down = one.body["up"] - moved_up, one.body["down"] - moved_down
+                assert new_up >= 0
+                assert new_down >= 0
+                assert one.kind is Kind.END or new_up + new_down > 0, "told of nothing"
+                moved_up, moved_down = moved_up + new_up, moved_down + new_down
+            assert (moved_up, moved_down) == (told_up, told_down)
+            if reason is not None:
+                assert (moved_up, moved_down) == (up, down)
+
+    @invariant()
+    def a_session_that_goes_on_after_a_boot_does_so_once_as_the_same(self) -> None:
+        begins = {entry.body["s"]: entry.body for entry in self.log() if entry.kind is Kind.BEGIN}
+        after = [body for body in begins.values() if body["after"] is not None]
+        assert len({body["after"] for body in after}) == len(after)
+        for body in after:
+            assert body == begins[body["after"]] | {"s": body["s"], "after": body["after"]}
+
+    def log(self) -> list[Entry]:
+        with contextlib.closing(sqlite3.connect(self.paths.database, isolation_level=None)) as connection:
+            return list(journal.entries(connection))
 
     def counted(self) -> dict[int, tuple[float, int]]:
         rows = self.query(
