@@ -171,13 +171,14 @@ def _summary(source: Source, sums: ShownSums, within: Sequence[ShownDay], people
     yield use(Figure.P95, sums.peak_online if isinstance(sums.peak_online, Hidden) else _shown(people.p95_online))
     yield use(Figure.UP, sums.up_bytes)
     yield use(Figure.DOWN, sums.down_bytes)
-    seconds = _line_seconds(source, within)
-    yield from _line("Jalur internet", seconds, source.period.quality)
-    for provider, (lasted, quality) in sorted(
-        source.period.lines.items(), key=lambda item: (item[0].name, item[0].link)
-    ):
-        name = f"Jalur {provider.name}".strip() + f" ({LINK_WORDS.get(provider.link, provider.link)})"
-        yield from _line(name, seconds if len(source.period.lines) == 1 else whole(lasted), quality)
+    seconds, lines = _line_seconds(source, within), source.period.lines
+    if len(lines) != 1:
+        yield from _line("Jalur internet, semua", seconds, source.period.quality)
+    for provider in sorted(lines, key=lambda provider: (provider.name, provider.link)):
+        lasted, quality = lines[provider]
+        name = f"{provider.name}, " if provider.name else ""
+        part = f"Jalur internet: {name}{LINK_WORDS.get(provider.link, provider.link)}"
+        yield from _line(part, seconds if len(lines) == 1 else whole(lasted), quality)
     yield from _funnel("Masuk, semua perangkat", sums.all_families)
     for family in (*OS_FAMILIES, FOLDED):
         if family in sums.funnel:
@@ -191,7 +192,7 @@ def _figure(part: str, figure: Figure, value: Cell) -> Row:
 
 def _readable(value: Cell, unit: str) -> str | None:
     """The same for people, where a number is long."""
-    if not isinstance(value, int):
+    if not isinstance(value, int) or not value:
         return None
     if unit == _define(Figure.UP).unit:
         return words.indonesian().size(value)
@@ -219,7 +220,7 @@ def _line(part: str, seconds: Mapping[Line, int], quality: Quality) -> Iterator[
 
 def _funnel(part: str, step: ShownStep) -> Iterator[Row]:
     for figure, value in zip(_STEPS, (step.joined, step.saw, step.online), strict=True):
-        yield _figure(part, figure, value)
+        yield part, _define(figure).concept, value, "perangkat-hari", None  # a device counts once for each day
 
 
 _QUALITY: Final = (Figure.LATENCY_P50, Figure.LATENCY_P95, Figure.LOSS_P50, Figure.LOSS_P95)
@@ -340,7 +341,7 @@ def _session_words(source: Source) -> Callable[[dt.date, int, SessionRecord], Ro
         return (
             day,
             f"{day:%Y%m%d}-{number:03}",
-            one.device,
+            f"#{one.device}",  # with digits alone a spreadsheet would take it for a number
             FOLDED_WORD if one.plan == FOLDED else plans.get(one.plan, one.plan),
             word("method", one.method),
             began,
