@@ -119,6 +119,7 @@ PLANTED = [
     ("portal.guest.views", "from ..staff import pages", "two audiences"),
     ("portal.staff.views", "from portal import guest", "two audiences"),
     ("portal.vouchers.sheet", "from portal.store import vouchers", "what is printed is handed in"),
+    ("portal.reports.xlsx", "from portal.store import rollups", "rounded once"),
     ("portal.cli_vouchers", "def f():\n    import fpdf", "only who makes a PDF pays"),
     ("portal.staff.vouchers", "from portal.store import audit", "one transaction"),
     ("portal.cli", "__import__(name)", "computes a module's name"),
