@@ -43,7 +43,7 @@ class _Job(Generic[T]):
     """One caller's wish, and what became of it once ``done`` is set.
 
     ``work`` is done in the committer's transaction; it raises Refused before it has written anything. ``pushes``: who
-    is let in must be in force before the answer. ``leaving``: the session that it ends, whose last bytes are counted.
+    is let in must be in force before the answer. ``leaving``: the session that it ends, whose bytes are counted.
     """
 
     __slots__ = ("done", "error", "leaving", "pushes", "result", "work")
@@ -277,22 +277,23 @@ class Gate:
             except Exception as error:  # the thread must go on for those who come next
                 log.exception("a commit failed")
                 _fail(jobs, GateError("database", f"The gate failed: {error!r}.", "This is a mistake in the program."))
-            leaving = [job for job in jobs if job.leaving is not None and job.error is None]
             for job in jobs:
-                if job not in leaving:
-                    job.done.set()
-            self._account_ended([job.leaving for job in leaving if job.leaving is not None])
-            for job in leaving:  # those who come need not wait for this second commit
                 job.done.set()
 
     def _commit_and_push(self, jobs: list[_Job[object]]) -> None:
         self._settle()
         state = None
+        seen: dict[CounterKey, Reading] = {}  # what the kernel lets through after this is counted by the meter
+        for job in jobs:
+            if job.leaving is not None:
+                seen |= self._counters_of(job.leaving.id)
         with contextlib.suppress(_NothingWritten), self._writer.write() as db:
             now = self._read_clock()
             before = db.total_changes
             sessions.note_time(db, now)
             noted = db.total_changes - before
+            if seen:
+                counters.account(db, seen, people.moment(db, now, self._rules.zone))
             changed = [_do(job, db, now) for job in jobs]
             if any(changed):
                 sessions.next_generation(db)
@@ -316,20 +317,6 @@ class Gate:
         with contextlib.suppress(NetctlError):
             sync.pass_held(self._writer, self._netctl)
             self._is_settled = True
-
-    def _account_ended(self, leaving: list[Session]) -> None:
-        """Count the last bytes of those who left. What fails here is the meter's: it reads the same counters."""
-        seen: dict[CounterKey, Reading] = {}
-        try:
-            for session in leaving:
-                seen |= self._counters_of(session.id)
-            if seen:
-                with self._writer.write() as db:
-                    counters.account(db, seen, people.moment(db, self._read_clock(), self._rules.zone))
-        except StoreError as error:
-            log.warning("The last bytes of a session were not counted yet: %s", error)
-        except Exception:  # the thread must go on, and the callers be answered
-            log.exception("the last bytes of a session were not counted")
 
 
 def _do(job: _Job[object], db: sqlite3.Connection, now: Now) -> bool:

@@ -310,11 +310,12 @@ def test_bytes_after_an_end_are_told_once_with_the_new_totals(
     meter.tick(VIEW)
     netctl.send(session.id, 10, 20)
     gate.logout(session)
+    netctl.send(session.id, 1, 2)
     ticks(meter, clock, 1000)
     end, final = told(database, Kind.END, Kind.FINAL)
-    assert (end["up"], end["down"]) == (0, 0)
+    assert (end["up"], end["down"]) == (10, 20)
     assert final.pop("at_ms") >= end["at_ms"]
-    assert final == {"kind": "final", "s": session.id, "up": 10, "down": 20}
+    assert final == {"kind": "final", "s": session.id, "up": 11, "down": 22}
 
 
 def test_the_end_that_the_meter_records_has_all_that_it_read(

@@ -14,6 +14,7 @@ from portal import meter as module
 from portal.admission import Gate
 from portal.domain.model import Session, UplinkState
 from portal.domain.uplink import UplinkView
+from portal.gatekeeper import GateError
 from portal.meter import Meter
 from portal.paths import Paths
 from portal.store import counters, people
@@ -128,7 +129,7 @@ def test_netctl_lost_its_memory_and_only_that_counter_begins_again(
     assert total(query) == (116, 1016)
 
 
-def test_bytes_of_a_logout_are_counted_when_the_gate_died_before_it_could(
+def test_bytes_of_a_logout_are_counted_with_it_and_those_that_passed_meanwhile_by_the_meter(
     meter: Meter,
     session: Session,
     netctl: Netctl,
@@ -139,8 +140,31 @@ def test_bytes_of_a_logout_are_counted_when_the_gate_died_before_it_could(
 ) -> None:
     meter.tick(VIEW)
     netctl.send(session.id, 100, 1000)
-    monkeypatch.setattr(gate, "_account_ended", lambda _: None)
-    gate.logout(session)
+    apply = netctl.apply
+
+    def busy_until_closed(state: Any) -> Any:
+        netctl.send(session.id, 5, 50)
+        return apply(state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(netctl, "apply", busy_until_closed)
+        gate.logout(session)
+    assert total(query) == (100, 1000)
+    ticks(meter, clock, SLOT_S)
+    assert total(query) == (105, 1050)
+
+
+def test_a_logout_while_netctl_is_away_leaves_its_bytes_to_the_meter(
+    meter: Meter, session: Session, netctl: Netctl, gate: Gate, clock: Clock, query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("portal.sync.RETRY_AFTER_S", 0.0)
+    netctl.send(session.id, 100, 1000)
+    netctl.failing = unreachable()
+    with pytest.raises(GateError):
+        gate.logout(session)
+    assert query("SELECT end_reason, up_bytes FROM session") == [("logout", 0)]
+    netctl.failing = None
     ticks(meter, clock, SLOT_S)
     assert total(query) == (100, 1000)
 
