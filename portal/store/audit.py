@@ -50,6 +50,12 @@ def digest(entry: AuditEntry) -> str:
     return hashlib.sha256(json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()).hexdigest()
 
 
+def digests(db: sqlite3.Connection) -> set[str]:
+    """Of all entries."""
+    rows = db.execute("SELECT id, wall_s, boot_id, boot_s, actor, role, action, object, before, after FROM audit")
+    return {digest(AuditEntry(*row)) for row in rows}
+
+
 def latest(db: sqlite3.Connection, limit: int, before_id: int | None = None) -> list[AuditEntry]:
     """The newest entries, the newest first; with ``before_id`` those before that one (for the next page)."""
     rows = db.execute(
