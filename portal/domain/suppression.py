@@ -2,8 +2,9 @@
 
 One rule makes all of it safe: **no figure that leaves contains a hidden one.** A sum leaves hidden days out, a group
 too small to stand alone is told together with others, and a day's sessions are told all or not at all. So there is
-nothing to subtract, whichever reports of whichever periods somebody lays side by side. The pages on the gateway show
-what they know and do not use this.
+nothing to subtract, whichever reports of whichever periods somebody lays side by side. Numbers that count on over days
+(a session's, an entry's) must not leave either: their gaps tell how many are hidden. The pages on the gateway show what
+they know and do not use this.
 """
 
 from __future__ import annotations
