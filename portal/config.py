@@ -455,6 +455,15 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ),
     ] = False
     nat_days: Annotated[Days, Meta(description="How long that is kept.")] = 90
+    nat_megabytes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Most that it takes up; the oldest goes first, and is counted.",
+            extra={"expects": "megabytes, from 1 to 100000"},
+        ),
+    ] = 500
     outbox_days: Annotated[Days, Meta(description="Batches for the office, taken or not.")] = 90
     outbox_megabytes: Annotated[
         int,

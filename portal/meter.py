@@ -15,6 +15,7 @@ import sqlite3
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from netctl.api.client import Client
 from netctl.api.errors import NetctlError
@@ -35,6 +36,9 @@ from portal.store.db import Database, StoreError
 from portal.upkeep import Seen, Upkeep
 from portal.uplink import Checker, UplinkWatch
 
+if TYPE_CHECKING:
+    from portal.natlog import NatLog
+
 log = logging.getLogger("gerbang.meter")
 
 TICK_S = 5.0
@@ -43,7 +47,7 @@ CHECK_AGAIN_S = 60.0
 EX_TEMPFAIL = 75  # sysexits.h
 
 
-def prepare(config: SiteConfig, paths: Paths) -> None:  # noqa: ARG001 - every role is given the same
+def prepare(config: SiteConfig, paths: Paths) -> None:
     """What must happen before root is given up.
 
     A database that cannot be had is said, and the meter runs all the same: counters are read, the uplink is watched.
@@ -53,6 +57,10 @@ def prepare(config: SiteConfig, paths: Paths) -> None:  # noqa: ARG001 - every r
         setup.ensure(paths.database)
     except StoreError as error:
         log.error("%s", error)
+    if config.log.nat:
+        from portal import natlog  # noqa: PLC0415 - 10 MB of ciphers
+
+        natlog.prepare(config)
 
 
 def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
@@ -63,7 +71,7 @@ def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
     watch = UplinkWatch(Checker(config.uplink).check)
     watch.start(stop)
     LinkFollower(config.uplink, Client(paths.netctl_socket)).start(stop)
-    meter = Meter(config, paths, Client(paths.netctl_socket))
+    meter = Meter(config, paths, Client(paths.netctl_socket), nat_log=_nat_log(config, paths))
     while True:
         again_s = meter.tick(watch.view)
         if db.is_absent(paths.database):
@@ -71,6 +79,14 @@ def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
         if stop.wait(again_s):
             break
     meter.stop(watch.view)
+
+
+def _nat_log(config: SiteConfig, paths: Paths) -> NatLog | None:
+    if not config.log.nat:
+        return None
+    from portal.natlog import NatLog  # noqa: PLC0415 - loaded by prepare
+
+    return NatLog(config, Client(paths.netctl_socket), Database(paths.database))
 
 
 class Meter:
@@ -84,6 +100,8 @@ class Meter:
         netctl: sync.Netctl,
         read_clock: Callable[[], Now] = clock.now,
         is_trusted: Callable[[], bool] = clock.wall_is_trusted,
+        *,
+        nat_log: NatLog | None = None,
     ) -> None:
         self._rules = SiteRules(config)
         self._lan = policy.Lan(config.lan.address)
@@ -94,6 +112,7 @@ class Meter:
         self._path = paths.database
         self._database = Database(paths.database)
         self._netctl = netctl
+        self._nat_log = nat_log
         self._read_clock = read_clock
         self._checked = False
         self._check_due_boot_s = 0.0
@@ -130,6 +149,8 @@ class Meter:
         self._attempt("sessions", lambda: self._keep_up(idle_too=polled))
         self._attempt("uplink", self._write_uplink)
         self._attempt("heartbeat", self._beat)
+        if self._nat_log is not None:
+            self._attempt("nat log", self._nat_log.tick)
         return min(self._again_s, wake_s(self._read_clock().wall_s))
 
     def stop(self, uplink: UplinkView) -> None:
@@ -140,6 +161,8 @@ class Meter:
         if checked:
             self._attempt("uplink", self._write_uplink)
             self._attempt("flush", lambda: self._flush(stopping=True))
+        if self._nat_log is not None and checked:
+            self._attempt("nat log", self._nat_log.stop)
         self._database.close()
 
     def _attempt(self, part: str, work: Callable[[], object]) -> bool:

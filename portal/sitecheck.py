@@ -336,6 +336,10 @@ def _staff(config: SiteConfig) -> Iterator[Finding]:
 
 def _office(config: SiteConfig) -> Iterator[Finding]:
     if config.office.key is None:
+        if config.log.nat:
+            message = "The NAT log is on, and there is no office key to seal it for."
+            hint = "Set office.key to the line that `gerbang office key` printed at the office, or log.nat to false."
+            yield Finding("log.nat", message, hint, ("office.key",))
         return
     from portal import sealing  # noqa: PLC0415
 

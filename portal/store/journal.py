@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from portal.domain.journal import GENESIS, Entry, Kind, Tomb, hash_of, text_of
@@ -63,6 +63,15 @@ def entries(db: sqlite3.Connection, after_seq: int = 0, until_seq: int | None = 
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM journal WHERE seq > ? AND seq <= ? ORDER BY seq",  # noqa: S608 - a constant
         (after_seq, (1 << 62) if until_seq is None else until_seq),
+    )
+    return map(_entry, rows)
+
+
+def of_kinds(db: sqlite3.Connection, kinds: Iterable[Kind]) -> Iterator[Entry]:
+    """All of these kinds, in order. Read while the transaction lasts."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM journal WHERE kind IN (SELECT value FROM json_each(?)) ORDER BY seq",  # noqa: S608
+        (json.dumps([kind.value for kind in kinds]),),
     )
     return map(_entry, rows)
 

@@ -375,7 +375,157 @@ _ARRIVALS: Final = (
 )
 
 # What portal.store.rollups makes of the journal; it can be made again at any time.
-_RECORDS: Final[tuple[str, ...]] = ()
+_RECORDS: Final = (
+    # One row, once something was taken in: up to which entry (with its boot and boot_ms), and for which zone. Days
+    # before ``kept_from`` are of entries that were erased; their figures stay as they are.
+    """
+    CREATE TABLE projection (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        seq INTEGER NOT NULL,
+        boot INTEGER,
+        boot_ms INTEGER,
+        zone TEXT NOT NULL,
+        kept_from TEXT NOT NULL
+    ) STRICT
+    """,
+    # ``first_ms`` to ``last_ms`` of its clock are known, ``from_wall_ms`` to ``until_wall_ms`` of the wall clock.
+    """
+    CREATE TABLE record_boot (
+        number INTEGER PRIMARY KEY,
+        boot_id TEXT NOT NULL UNIQUE,
+        first_seq INTEGER NOT NULL,
+        guess_ms INTEGER NOT NULL,
+        first_ms INTEGER NOT NULL,
+        last_ms INTEGER NOT NULL,
+        from_wall_ms INTEGER NOT NULL,
+        until_wall_ms INTEGER NOT NULL,
+        started INTEGER NOT NULL,
+        stopped INTEGER NOT NULL,
+        ran_ms INTEGER NOT NULL,
+        line TEXT NOT NULL,
+        certain INTEGER NOT NULL
+    ) STRICT
+    """,
+    """
+    CREATE TABLE record_clock (
+        boot INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        offset_ms INTEGER NOT NULL,
+        PRIMARY KEY (boot, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # From ``at_ms`` on the line was so; from there on it was this provider's.
+    """
+    CREATE TABLE record_line (
+        boot INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        line TEXT NOT NULL,
+        PRIMARY KEY (boot, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE record_provider (
+        boot INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        name TEXT NOT NULL,
+        link TEXT NOT NULL,
+        PRIMARY KEY (boot, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Lost entries, and the moments of those around them where they are known.
+    """
+    CREATE TABLE record_lost (
+        first_seq INTEGER PRIMARY KEY,
+        last_seq INTEGER NOT NULL,
+        boot INTEGER,
+        boot_ms INTEGER,
+        until_boot INTEGER,
+        until_boot_ms INTEGER
+    ) STRICT
+    """,
+    # ``*_ms`` are of the boot's clock, ``*_wall_ms`` what that is on the wall clock as far as known.
+    """
+    CREATE TABLE record_session (
+        id INTEGER PRIMARY KEY,
+        device TEXT NOT NULL,
+        plan TEXT NOT NULL,
+        method TEXT NOT NULL,
+        boot INTEGER NOT NULL,
+        began_ms INTEGER NOT NULL,
+        ended_ms INTEGER,
+        last_ms INTEGER NOT NULL,
+        began_wall_ms INTEGER NOT NULL,
+        ended_wall_ms INTEGER,
+        last_wall_ms INTEGER NOT NULL,
+        up_bytes INTEGER NOT NULL,
+        down_bytes INTEGER NOT NULL,
+        reason TEXT,
+        continues INTEGER
+    ) STRICT
+    """,
+    "CREATE INDEX record_session_began ON record_session (began_wall_ms)",
+    "CREATE INDEX record_session_ended ON record_session (ended_wall_ms)",
+    # What all sessions together moved up to then, since they were last asked.
+    """
+    CREATE TABLE record_use (
+        boot INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        up_bytes INTEGER NOT NULL,
+        down_bytes INTEGER NOT NULL,
+        PRIMARY KEY (boot, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Latency in tenths of milliseconds, loss in thousandths.
+    """
+    CREATE TABLE record_sample (
+        boot INTEGER NOT NULL,
+        at_ms INTEGER NOT NULL,
+        latency INTEGER,
+        loss INTEGER,
+        PRIMARY KEY (boot, at_ms)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE TABLE record_funnel (day TEXT PRIMARY KEY, os TEXT NOT NULL) STRICT, WITHOUT ROWID",
+    # Nothing here is of a person. ``latency`` and ``loss`` are all samples' in order, as JSON.
+    """
+    CREATE TABLE hour_figures (
+        began_wall_ms INTEGER PRIMARY KEY,
+        day TEXT NOT NULL,
+        hour INTEGER NOT NULL,
+        devices INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        peak_online INTEGER NOT NULL,
+        p95_online INTEGER NOT NULL,
+        up_bytes INTEGER NOT NULL,
+        down_bytes INTEGER NOT NULL,
+        off_ms INTEGER NOT NULL,
+        down_ms INTEGER NOT NULL,
+        degraded_ms INTEGER NOT NULL,
+        up_ms INTEGER NOT NULL,
+        unknown_ms INTEGER NOT NULL,
+        lost_ms INTEGER NOT NULL,
+        before_ms INTEGER NOT NULL,
+        latency TEXT NOT NULL,
+        loss TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        link TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX hour_figures_day ON hour_figures (day)",
+    # ``lengths`` are whole seconds of the sessions that ended, in order; ``online``: {how many: milliseconds}; JSON.
+    """
+    CREATE TABLE day_figures (
+        day TEXT PRIMARY KEY,
+        devices INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        lengths TEXT NOT NULL,
+        online TEXT NOT NULL,
+        up_bytes INTEGER NOT NULL,
+        down_bytes INTEGER NOT NULL,
+        certain INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+)
 
 # Batches for the office (portal.domain.batch).
 _OUTBOX: Final = (
@@ -425,8 +575,39 @@ _OUTBOX: Final = (
     """,
 )
 
-# Who spoke with which address when, sealed.
-_NAT_LOG: Final[tuple[str, ...]] = ()
+# Who spoke with which address when, sealed for the office; the rest says when that was, and chains it.
+_NAT_LOG: Final = (
+    """
+    CREATE TABLE nat_chunk (
+        number INTEGER PRIMARY KEY CHECK (number >= 1),
+        boot_id TEXT NOT NULL,
+        from_boot_ms INTEGER NOT NULL,
+        until_boot_ms INTEGER NOT NULL,
+        offset_ms INTEGER NOT NULL,
+        trusted INTEGER NOT NULL,
+        stream TEXT NOT NULL,
+        last INTEGER NOT NULL,
+        count INTEGER NOT NULL,
+        lost INTEGER NOT NULL,
+        stream_lost INTEGER NOT NULL,
+        office TEXT NOT NULL,
+        before BLOB NOT NULL CHECK (length(before) = 32),
+        hash BLOB NOT NULL CHECK (length(hash) = 32),
+        sealed BLOB NOT NULL
+    ) STRICT
+    """,
+    # One row. Chunks up to number ``gone`` were erased or, for want of room, dropped: ``dropped`` connections.
+    """
+    CREATE TABLE nat_log (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        bytes INTEGER NOT NULL,
+        gone INTEGER NOT NULL,
+        gone_hash BLOB NOT NULL CHECK (length(gone_hash) = 32),
+        dropped INTEGER NOT NULL
+    ) STRICT
+    """,
+    "INSERT INTO nat_log VALUES (1, 0, 0, zeroblob(32), 0)",
+)
 
 
 def migrate(connection: sqlite3.Connection) -> None:

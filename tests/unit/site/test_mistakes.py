@@ -373,6 +373,7 @@ def test_a_file_of_many_mistakes_gives_them_all_and_nothing_else(tmp_path: Path)
         ),
         (CODE + f'[office]\nkey = "{OFFICE_LINE[:-9]}"', "office.key", "104 letters", "the whole line"),
         (CODE + '[office]\nkey = ""', "office.key", 'begins with "gerbang-office-1-"', "the whole line"),
+        (CODE + "[log]\nnat = true", "log.nat", "no office key to seal it for", "gerbang office key"),
     ],
 )
 def test_one_mistake(tmp_path: Path, text: str, key: str, sentence: str, hint: str) -> None:
@@ -385,6 +386,7 @@ def test_one_mistake(tmp_path: Path, text: str, key: str, sentence: str, hint: s
 def test_the_line_of_the_office_is_no_mistake(tmp_path: Path) -> None:
     assert mistakes(tmp_path, CODE + f'[office]\nkey = "{OFFICE_LINE}"') == {}
     assert mistakes(tmp_path, CODE + f'[office]\nkey = "{OFFICE_LINE.upper()}"') == {}
+    assert mistakes(tmp_path, CODE + f'[log]\nnat = true\n[office]\nkey = "{OFFICE_LINE}"') == {}
 
 
 @pytest.mark.parametrize(
