@@ -147,7 +147,7 @@ def parsed(name: str, content: bytes) -> Read:
 def check(directory: Path, gateways: Sequence[str] = (), secret: OfficeSecret | None = None) -> Report:
     """What is to be said of a directory. ``gateways``: fingerprints of those that may have signed (none: any).
 
-    ``secret``: every batch is opened too. Raises OSError.
+    ``secret``: every batch is opened too, and one that does not open is not among the chains. Raises OSError.
     """
     files = list(read(directory))
     known = None
@@ -158,13 +158,15 @@ def check(directory: Path, gateways: Sequence[str] = (), secret: OfficeSecret | 
     report = batchcheck.check(files, known)
     if secret is not None:
         for chain in report.chains:
-            for one in chain.batches:
-                if one.body is not None and (wrong := open_error(one, secret)) is not None:
+            for one in list(chain.batches):
+                if one.body is not None and (wrong := _open_error(one, secret)) is not None:
                     report.findings.append(Finding(Code.SEALED, batch.file_name(one.header), wrong))
+                    chain.batches.remove(one)
+        report.chains[:] = [chain for chain in report.chains if chain.batches]
     return report
 
 
-def open_error(one: Batch, secret: OfficeSecret) -> str | None:
+def _open_error(one: Batch, secret: OfficeSecret) -> str | None:
     """Why a batch does not open; None: it does."""
     try:
         open_batch(one, secret)

@@ -70,15 +70,6 @@ class Previous(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Digest  # of its header
 
 
-class Journal(Struct, frozen=True, forbid_unknown_fields=True):
-    """How far the journal had come: entries ``first`` to ``last`` are new since the batch before (none: first is last
-    + 1); ``hash`` is the last one's."""
-
-    first: Annotated[int, Meta(ge=1)]
-    last: Natural
-    hash: Digest
-
-
 class Sealed(Struct, frozen=True, forbid_unknown_fields=True):
     bytes: Annotated[int, Meta(ge=SEAL_BYTES, le=MAX_FILE_BYTES)]
     sha256: Digest
@@ -94,6 +85,7 @@ class Dropped(Struct, frozen=True, forbid_unknown_fields=True):
 class Header(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All that stands in the clear. ``missing_s``: seconds of the day of which the log says nothing.
 
+    ``journal``: the hash of the journal's last entry then; not its number, which would tell what is hidden.
     ``oldest``: the lowest number of this epoch that the gateway still had when this was made.
     """
 
@@ -107,7 +99,7 @@ class Header(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     number: Number
     made: Moment
     previous: Previous | None
-    journal: Journal
+    journal: Digest
     kind: Class = msgspec.field(name="class")
     day: Day
     revision: Annotated[int, Meta(ge=1)]

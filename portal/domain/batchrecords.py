@@ -7,7 +7,7 @@ record's meaning, docs/export-format.schema.json its form.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from portal.domain import suppression
@@ -55,17 +55,17 @@ def _hidden_hours(hours: Sequence[HourFigures]) -> frozenset[int]:
 
 
 def _hour(one: HourFigures, hidden: bool) -> Record:
-    def figure(value: int) -> int | str:
-        return Hidden.WITHHELD.value if hidden else value
+    def figure(value: int | Hidden) -> float | str | None:
+        return Hidden.WITHHELD.value if hidden else _value(value)
 
     return {
         "kind": "hour",
         "id": moment(one.began_wall_s),
         "hour": one.hour,
-        "devices": figure(one.devices),
-        "sessions": figure(one.sessions),
-        "peak_online": figure(one.peak_online),
-        "p95_online": figure(one.p95_online),
+        "devices": figure(suppression.shown(one.devices)),
+        "sessions": figure(suppression.shown(one.sessions)),
+        "peak_online": figure(suppression.shown(one.peak_online)),
+        "p95_online": figure(suppression.shown(one.p95_online)),
         "up_bytes": figure(one.up_bytes),
         "down_bytes": figure(one.down_bytes),
         "seconds": _seconds(one.seconds),
@@ -79,14 +79,17 @@ def sessions(found: Sequence[SessionRecord], shown: Sequence[SessionRecord], day
     """All sessions begun on a day, ``shown`` of them, or that they are withheld. Bytes are told when one has ended."""
     if found and not shown:
         return [{"kind": WITHHELD, "id": day.isoformat()}]
-    return [_session(one) for one in sorted(shown, key=lambda one: (one.began_wall_s, one.id))]
+    in_order = sorted(shown, key=lambda one: (one.began_wall_s, one.id))
+    numbers = {one.id: str(number) for number, one in enumerate(in_order, 1)}
+    return [_session(one, numbers) for one in in_order]
 
 
-def _session(one: SessionRecord) -> Record:
+def _session(one: SessionRecord, numbers: Mapping[int, str]) -> Record:
+    """``numbers`` within the day: those that count on over days would tell how many are hidden."""
     ended = one.ended_wall_s is not None
     return {
         "kind": "session",
-        "id": f"{one.id}-{one.device}",
+        "id": numbers[one.id],
         "device": one.device,
         "plan": one.plan,
         "method": one.method,
@@ -95,7 +98,7 @@ def _session(one: SessionRecord) -> Record:
         "reason": one.reason,
         "up_bytes": one.up_bytes if ended else None,
         "down_bytes": one.down_bytes if ended else None,
-        "continues": None if one.continues is None else f"{one.continues}-{one.device}",
+        "continues": None if one.continues is None else numbers.get(one.continues),
         "certain": one.certain,
     }
 
@@ -113,20 +116,33 @@ def stretches(found: Sequence[Stretch]) -> list[Record]:
     ]
 
 
-def of_entry(entry: Entry, wall_s: float, certain: bool, *, hidden: bool) -> Record:
-    """A sample, act or notice. ``hidden``: so few devices were there that day that nothing of people is told."""
+def of_entries(found: Iterable[tuple[Entry, float, bool]], *, hidden: bool) -> list[Record]:
+    """Samples, acts or notices of a day: entry, its moment, whether that is certain.
+
+    ``hidden``: so few devices were there that day that nothing of people is told.
+    """
+    return [
+        {"kind": entry.kind.value, "id": str(number), "at": moment(wall_s), "certain": certain}
+        | _of_entry(entry, hidden)
+        for number, (entry, wall_s, certain) in enumerate(found, 1)
+    ]
+
+
+def _of_entry(entry: Entry, hidden: bool) -> Record:
+    """Numbers of entries, and how many were erased or lost, would tell how many are of hidden days."""
     body = entry.body
-    told: Record = {"kind": entry.kind.value, "id": str(entry.seq), "at": moment(wall_s), "certain": certain}
     match entry.kind:
         case Kind.SAMPLE:
             online = Hidden.WITHHELD if hidden else suppression.shown(body["online"])
-            return told | {"online": _value(online), "latency_ms": body["latency_ms"], "loss": body["loss"]}
+            return {"online": _value(online), "latency_ms": body["latency_ms"], "loss": body["loss"]}
         case Kind.ACT:  # who did it, and to whom, stays on the gateway
-            return told | {"role": body["role"], "action": body["action"]}
+            return {"role": body["role"], "action": body["action"]}
         case Kind.ERASURE:
-            return told | {name: body[name] for name in ("class", "before", "count", "first", "last")}
+            return {name: body[name] for name in ("class", "before")}
+        case Kind.DROPPED:
+            return {name: body[name] for name in ("class", "batches", "records")}
         case Kind.LOST:
-            return told | {name: body[name] for name in ("first", "last")}
+            return {}
         case _:
             raise ValueError(f"Entries of kind {entry.kind} are no records.")
 

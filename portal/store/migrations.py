@@ -372,6 +372,21 @@ _ARRIVALS: Final = (
         PRIMARY KEY (day, mac)
     ) STRICT, WITHOUT ROWID
     """,
+    # One row. Sessions were looked at up to entry ``seq`` of the journal; days up to ``day`` are over, ``told`` is what
+    # the journal was told last, ``beyond`` how often a day had no room for a device. In boot ``boot_id``, NTP has set
+    # the wall clock ``offset_ms`` ahead of the boot clock.
+    """
+    CREATE TABLE arrival_mark (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        seq INTEGER NOT NULL DEFAULT 0,
+        day TEXT NOT NULL DEFAULT '',
+        told TEXT NOT NULL DEFAULT '',
+        beyond INTEGER NOT NULL DEFAULT 0,
+        boot_id TEXT NOT NULL DEFAULT '',
+        offset_ms INTEGER NOT NULL DEFAULT 0
+    ) STRICT
+    """,
+    "INSERT INTO arrival_mark (id) VALUES (1)",
 )
 
 # What portal.store.rollups makes of the journal; it can be made again at any time.
@@ -531,8 +546,8 @@ _RECORDS: Final = (
 _OUTBOX: Final = (
     # Numbers count from 1 in each epoch. A new one begins with another database (``database_epoch`` is meta.epoch then)
     # or another signing key, so that no number ever stands for two batches. ``made`` is the last number, ``head`` its
-    # header's hash, ``journal_seq`` the journal's last entry then. ``dropped_records`` is JSON, by kind. ``day`` is
-    # the last local day that was looked at, sealed for ``office`` (the fingerprint of its key).
+    # header's hash. ``dropped_records`` is JSON, by kind. ``day`` is the last local day that was looked at, sealed for
+    # ``office`` (the fingerprint of its key).
     """
     CREATE TABLE outbox_epoch (
         id TEXT PRIMARY KEY CHECK (length(id) = 36),
@@ -541,7 +556,6 @@ _OUTBOX: Final = (
         gateway BLOB NOT NULL CHECK (length(gateway) = 32),
         made INTEGER NOT NULL DEFAULT 0,
         head TEXT NOT NULL DEFAULT '',
-        journal_seq INTEGER NOT NULL DEFAULT 0,
         dropped_batches INTEGER NOT NULL DEFAULT 0,
         dropped_records TEXT NOT NULL DEFAULT '{}',
         day TEXT NOT NULL DEFAULT '',

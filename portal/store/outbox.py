@@ -28,7 +28,6 @@ class Epoch:
     gateway: bytes
     made: int
     head: str
-    journal_seq: int
     dropped_batches: int
     dropped_records: dict[str, int]
     day: str
@@ -60,9 +59,7 @@ class Held:
     oldest_wall_s: float | None
 
 
-_EPOCH = (
-    "id, began_wall_s, database_epoch, gateway, made, head, journal_seq, dropped_batches, dropped_records, day, office"
-)
+_EPOCH = "id, began_wall_s, database_epoch, gateway, made, head, dropped_batches, dropped_records, day, office"
 
 
 def database_epoch(db: sqlite3.Connection) -> str:
@@ -103,9 +100,7 @@ def note_looked(db: sqlite3.Connection, epoch: str, day: str, office: str) -> No
     db.execute("UPDATE outbox_epoch SET day = ?, office = ? WHERE id = ?", (day, office, epoch))
 
 
-def add(
-    db: sqlite3.Connection, new: Stored, *, kind: Class, made_wall_s: float, size: int, head: str, journal_seq: int
-) -> None:
+def add(db: sqlite3.Connection, new: Stored, *, kind: Class, made_wall_s: float, size: int, head: str) -> None:
     """A batch, the next of its epoch: ``head`` is the hash of its header, ``size`` that of its file."""
     db.execute(
         "INSERT INTO outbox_batch (epoch, number, class, made_wall_s, bytes, header, signature, sealed) "
@@ -113,8 +108,8 @@ def add(
         (new.epoch, new.number, kind.value, made_wall_s, size, new.header.decode(), new.signature, new.sealed),
     )
     db.execute(
-        "UPDATE outbox_epoch SET made = ?, head = ?, journal_seq = ? WHERE id = ?",
-        (new.number, head, journal_seq, new.epoch),
+        "UPDATE outbox_epoch SET made = ?, head = ? WHERE id = ?",
+        (new.number, head, new.epoch),
     )
 
 
@@ -254,5 +249,5 @@ def _epoch(row: tuple[object, ...] | None) -> Epoch | None:
     if row is None:
         return None
     values = list(row)
-    values[8] = json.loads(str(values[8]))
+    values[7] = json.loads(str(values[7]))
     return Epoch(*values)  # type: ignore[arg-type]
