@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from portal import cli_hours, cli_journal, cli_office, cli_outbox, cli_staff, cli_technician, cli_vouchers
+from portal import cli_hours, cli_journal, cli_natlog, cli_office, cli_outbox, cli_staff, cli_technician, cli_vouchers
 from portal.cli_parts import (
     FILE,
     SITE,
@@ -211,6 +211,7 @@ for command in (
     *cli_staff.COMMANDS,
     *cli_technician.COMMANDS,
     *cli_outbox.COMMANDS,
+    *cli_natlog.COMMANDS,
     *cli_journal.COMMANDS,
 ):
     gerbang.add_command(command)

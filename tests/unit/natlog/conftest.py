@@ -37,7 +37,7 @@ def database(paths: Paths) -> Iterator[Database]:
         for session, device in PSEUDONYM_OF.items():
             db.execute(
                 "INSERT INTO session (id, mac, plan, method, terms_version, started_wall_s, boot_id, active_boot_s, "
-                "device) VALUES (?, ?, 'warga', 'terms', '1', 0, ?, 0, ?)",
+                "device, ended_wall_s, end_reason) VALUES (?, ?, 'warga', 'terms', '1', 0, ?, 0, ?, 1, 'time')",
                 (session, MAC_OF[session], BOOT, device),
             )
     yield database
