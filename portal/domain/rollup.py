@@ -126,10 +126,15 @@ class PeriodFigures:
     lines: dict[Provider, tuple[dict[Line, float], Quality]]
 
 
+REASON_LOST: Final = "lost"
+"""Why a session ended of which the log has lost the end: it lasted at least until then."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
     """One session, as the journal tells it. Moments are Unix seconds, corrected where known; ``certain``: from a clock
     that NTP had set in that boot. ``ended_wall_s`` and ``reason`` None: it runs. Bytes are those of its last entry.
+    ``continues``: the session before a reboot that it goes on after.
     """
 
     id: int
