@@ -116,15 +116,15 @@ def stretches(found: Sequence[Stretch]) -> list[Record]:
     ]
 
 
-def of_entries(found: Iterable[tuple[Entry, float, bool]], *, hidden: bool) -> list[Record]:
-    """Samples, acts or notices of a day: entry, its moment, whether that is certain.
+def of_entries(found: Iterable[tuple[float, bool, Entry]], *, hidden: bool) -> list[Record]:
+    """Samples, acts or notices of a day: moment, whether that is certain, entry.
 
     ``hidden``: so few devices were there that day that nothing of people is told.
     """
     return [
         {"kind": entry.kind.value, "id": str(number), "at": moment(wall_s), "certain": certain}
         | _of_entry(entry, hidden)
-        for number, (entry, wall_s, certain) in enumerate(found, 1)
+        for number, (wall_s, certain, entry) in enumerate(found, 1)
     ]
 
 
