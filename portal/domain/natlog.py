@@ -88,7 +88,7 @@ def _is_race(span: Span, at_ms: int) -> bool:
 
 
 def pack(found: Sequence[Span], devices: Mapping[int, str]) -> bytes:
-    """A zlib stream (RFC 1950) of JSON: columns, one number for each connection (docs/export-format.md).
+    """A zlib stream (RFC 1950) of JSON: columns, one number for each connection (docs/natlog.md).
 
     ``devices``: session -> its device's pseudonym. ``first`` counts from the line before, ``last`` from ``first``,
     ``outer_port`` from ``inner_port``; ``how`` is 1 for begun and 2 for ended.
