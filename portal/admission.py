@@ -21,21 +21,23 @@ from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from portal import clock, passwords, sync
 from portal.config import SiteConfig
-from portal.domain import codes, policy, usage
+from portal.domain import codes, localtime, policy, usage
 from portal.domain.attempts import Attempts
 from portal.domain.model import EndReason, Notice, Now, Place, Refusal, Session, Uplink, Visit
 from portal.domain.siterules import SiteRules
 from portal.domain.usage import CounterKey, Reading
 from portal.entrance import Caller, Entered, Entrance
+from portal.footprints import Footprint, Footprints
 from portal.gatekeeper import GateError, Refused
 from portal.paths import Paths
-from portal.store import accounts, counters, devices, notices, people, sessions, waiting
+from portal.store import accounts, arrivals, counters, devices, notices, people, sessions, waiting
 from portal.store.db import Database, StoreError
 
 log = logging.getLogger("gerbang.admission")
 T = TypeVar("T")
 
 ANSWER_WITHIN_S = 15.0  # a caller's patience; the work itself is bounded by the busy timeout and netctl's deadline
+ARRIVALS_EVERY_S = 30.0  # who asked for a page is written with the next login, or after so long: for the disk's sake
 SEEN_EVERY_S = 30.0  # who waits is written down to be still there: seldom, for the sake of the disk
 
 
@@ -85,6 +87,8 @@ class Gate:
         self._reader = Database(paths.database)
         self._writer = Database(paths.database)
         self._attempts = Attempts()
+        self._footprints = Footprints()
+        self._arriving: list[Footprint] = []  # of these, in the transaction that is under way
         self._waiting: queue.SimpleQueue[_Job[object] | None] = queue.SimpleQueue()
         self._committer: threading.Thread | None = None
         self._door = threading.Lock()  # nothing joins the queue behind its end
@@ -206,6 +210,12 @@ class Gate:
     def told_moved(self, mac: str) -> None:
         self._submit(_Job(lambda db, _: people.told_moved(db, mac), pushes=False))
 
+    def note_arrival(self, mac: str, os: str, *, saw: bool) -> None:
+        if policy.is_device(mac):
+            now = self._read_clock()
+            day = localtime.local_date(now.wall_s, self._rules.zone).toordinal()
+            self._footprints.note(mac, os, saw=saw, boot_s=now.boot_s, day=day)
+
     def start(self) -> None:
         with self._door:
             if self._committer is None:
@@ -264,18 +274,23 @@ class Gate:
     def _commit_until_closed(self) -> None:
         closing = False
         while not closing:
-            found: list[_Job[object] | None] = [self._waiting.get()]
+            found: list[_Job[object] | None] = []
             with contextlib.suppress(queue.Empty):
+                found.append(self._waiting.get(timeout=ARRIVALS_EVERY_S))
                 while True:
                     found.append(self._waiting.get_nowait())
             jobs = [job for job in found if job is not None]
             closing = len(jobs) < len(found)
+            if not jobs and not self._footprints:
+                continue
             try:
                 self._commit_and_push(jobs)
             except (StoreError, NetctlError) as error:
+                self._footprints.give_back(self._arriving)
                 _fail(jobs, _gate_error(error))
             except Exception as error:  # the thread must go on for those who come next
                 log.exception("a commit failed")
+                self._footprints.give_back(self._arriving)
                 _fail(jobs, GateError("database", f"The gate failed: {error!r}.", "This is a mistake in the program."))
             for job in jobs:
                 job.done.set()
@@ -294,6 +309,7 @@ class Gate:
             noted = db.total_changes - before
             if seen:
                 counters.account(db, seen, people.moment(db, now, self._rules.zone))
+            self._write_arrivals(db, now)
             changed = [_do(job, db, now) for job in jobs]
             if any(changed):
                 sessions.next_generation(db)
@@ -303,6 +319,19 @@ class Gate:
                 raise _NothingWritten
         if state is not None:
             sync.bring_into_force(self._writer, self._netctl, state, self._rules, self._read_clock)
+
+    def _write_arrivals(self, db: sqlite3.Connection, now: Now) -> None:
+        self._arriving = []
+        if not self._footprints:
+            return
+        day_at = arrivals.days(db, people.moment(db, now, self._rules.zone))
+        if day_at is None:
+            return
+        self._arriving, beyond = self._footprints.take()
+        for one in self._arriving:
+            arrivals.note(db, day_at(one.boot_s), one.mac, os=one.os, saw=one.saw)
+        if beyond:
+            arrivals.add_beyond(db, beyond)
 
     def _settle(self) -> None:
         """Once: leave addresses of another LAN, and pass what netctl holds of a later life of this database.

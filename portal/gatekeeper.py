@@ -101,6 +101,12 @@ class Gatekeeper(Protocol):
     def uplink(self) -> Uplink:
         """What the meter last found of the way to the Internet."""
 
+    def note_arrival(self, mac: str, os: str, *, saw: bool) -> None:
+        """The device asked the portal, and got a page if it ``saw`` one; ``os`` is one of rollup.OS_FAMILIES.
+
+        For the counts of the day: it costs nothing, is written sometime soon, and raises nothing.
+        """
+
     def start(self) -> None:
         """Start the thread that commits: after the fork, once per process."""
 

@@ -66,6 +66,11 @@ class Logbook:
     def clock(self, db: sqlite3.Connection, now: Now) -> None:
         journal.append(db, Kind.CLOCK, {"offset_ms": _offset_ms(now)}, now)
 
+    @property
+    def offset_ms(self) -> int | None:
+        """What the log was told of the clock of this boot."""
+        return self._offset_ms
+
     def clock_kept(self, now: Now) -> None:
         self._offset_ms = _offset_ms(now)
 

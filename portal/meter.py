@@ -28,6 +28,7 @@ from portal.domain.siterules import Moment, SiteRules
 from portal.domain.uplink import UplinkView
 from portal.domain.usage import CounterKey, Delta, Reading
 from portal.follow import LinkFollower
+from portal.funnel import Funnel
 from portal.leases import Lease
 from portal.logbook import HEARTBEAT_S, Logbook, wake_s
 from portal.paths import Paths
@@ -107,6 +108,7 @@ class Meter:
         self._lan = policy.Lan(config.lan.address)
         self._upkeep = Upkeep(self._rules, self._lan)
         self._log = Logbook(config)
+        self._funnel = Funnel()
         self._is_trusted = is_trusted
         self._leases_path = paths.leases
         self._path = paths.database
@@ -261,6 +263,7 @@ class Meter:
     def _written_news(self, idle_too: bool) -> tuple[DesiredState, Collection[int]]:
         """The state to push, and whose sessions ended for it."""
         found_leases = self._leases()
+        self._funnel.look(found_leases, self._read_clock().boot_s)
         seen = Seen(
             unflushed=self._unflushed(),
             bytes_s=self._bytes_s,
@@ -320,6 +323,7 @@ class Meter:
             if self._view.since_boot_s is not None and self._view.state is self._uplink.state:
                 sessions.set_uplink(database, self._view, now)
             self._log.slot(database, self._view, self._polled_boot_s or now.boot_s, now)
+            self._funnel.flush(database, self._moment(database, now), self._log.offset_ms)
             if stopping:
                 self._log.stop(database, now)
             forgets = now.boot_s >= self._forget_due_boot_s
@@ -328,6 +332,7 @@ class Meter:
         self._note_counted(new, held)
         self._flushed = {key: reading for key, reading in self._flushed.items() if key in self._seen}
         self._log.slot_kept(now)
+        self._funnel.kept()
         self._was_trusted = trusted
         if forgets:
             self._forget_due_boot_s = now.boot_s + FORGET_EVERY_S

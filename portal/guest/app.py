@@ -30,6 +30,7 @@ def create_app(config: SiteConfig, gate: Gatekeeper, read_clock: Callable[[], No
     arrivals, complaints, blocked = Arrivals(gate), Complaints(), Blocklist.load(config)
     views = Views(config, gate, arrivals=arrivals, complaints=complaints, blocked=blocked, read_clock=read_clock)
     ipv4 = config.lan.address.partition("/")[0]
+    app.after_request(arrivals.note)
     app.before_request(Captive(arrivals, complaints, blocked, ipv4, config.portal.name).redirect)
     for path, view, method in (
         ("/", views.landing, "GET"),

@@ -10,10 +10,16 @@ import logging
 import threading
 import time
 from collections import OrderedDict
+from typing import Final
 
+import flask
+
+from portal.domain import osfamily
 from portal.domain.model import Session, Visit
 from portal.gatekeeper import GateError, Gatekeeper, Refused
 from portal.guest.answers import remote_ip, remote_ipv4
+
+_SEEN: Final = {200, 403, 429}  # pages that say how to come in, or why not
 
 log = logging.getLogger("gerbang.guest")
 
@@ -25,7 +31,20 @@ class Arrivals:
         self._gate = gate
 
     def mac(self) -> str | None:
-        return self._gate.whois(remote_ip())
+        flask.g.mac = self._gate.whois(remote_ip())
+        return flask.g.mac  # type: ignore[no-any-return]
+
+    def note(self, response: flask.Response) -> flask.Response:
+        """After each request: have the gate count the device. It saw a page where it got one, and no error."""
+        mac = flask.g.get("mac")
+        if mac is not None:
+            request = flask.request
+            os = osfamily.family(
+                request.headers.get("Host", "").strip().lower(), request.path, request.headers.get("User-Agent", "")
+            )
+            is_page = response.mimetype == "text/html" and (response.status_code in _SEEN)
+            self._gate.note_arrival(mac, os, saw=is_page)
+        return response
 
     def visit(self) -> Visit | None:
         """None: the kernel does not know the device (yet)."""

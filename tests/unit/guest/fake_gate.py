@@ -65,6 +65,7 @@ class FakeGate:
         self.logins: list[tuple[str, str | None, str, str]] = []
         self.told: list[str] = []
         self.waited: list[str] = []
+        self.arrivals: list[tuple[str, str, bool]] = []
         self.started = False
         self._lock = threading.Lock()
 
@@ -171,6 +172,9 @@ class FakeGate:
     def uplink(self) -> Uplink:
         self._check()
         return self.state
+
+    def note_arrival(self, mac: str, os: str, *, saw: bool) -> None:
+        self.arrivals.append((mac, os, saw))
 
     def start(self) -> None:
         self.started = True

@@ -22,8 +22,8 @@ from tests.unit.portal.conftest import CONFIG, ENDLESS, Allow
 from tests.unit.portal.fakes import Clock, Netctl
 
 SITE = msgspec.structs.replace(CONFIG, access=Access(methods=("terms", "voucher", "account"), capacity=50))
-# One row; the few who wait; as many as people wrote by hand; counters of a day, read to forget them once an hour.
-SMALL = {"meta", "uplink", "waiting", "closure", "notice", "counter"}
+# One row each; the few who wait; as many as people wrote by hand; counters of a day, read to forget them once an hour.
+SMALL = {"meta", "uplink", "arrival_mark", "waiting", "closure", "notice", "counter"}
 
 
 @pytest.fixture
