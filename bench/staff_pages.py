@@ -145,6 +145,7 @@ def _pages(at: Office) -> dict[Role | None, list[str]]:
         key = staffkey.load(at.paths.staff)
         app = create_app(Shared(at.config, at.paths, key, database, Client(at.paths.netctl_socket)))
     parts = {"batch_id": 1, "notice_id": 1, "filename": next(iter(frame.of(app).statics))}
+    parts |= {"month": "2026-10", "day": "2026-10-14", "name": "bytes", "of": "2026-10"}
     queries = {
         "technician.device": f"device={at.phones[0].mac}",
         "vouchers.sheet": "paper=receipt",

@@ -26,7 +26,7 @@ from babel.dates import format_date, format_time
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import PoFileError, read_po
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_percent
 
 log = logging.getLogger("gerbang.language")
 
@@ -92,6 +92,22 @@ class Language:
         """21 Nov 2026."""
         return format_date(day, "d MMM y", locale=self.locale)
 
+    def long_day(self, day: datetime.date) -> str:
+        """Sabtu, 21 November 2026."""
+        return format_date(day, "EEEE, d MMMM y", locale=self.locale)
+
+    def weekday(self, day: datetime.date) -> str:
+        """Sab 21."""
+        return format_date(day, "EEE d", locale=self.locale)
+
+    def month(self, day: datetime.date) -> str:
+        """November 2026."""
+        return format_date(day, "MMMM y", locale=self.locale)
+
+    def percent(self, share: float) -> str:
+        """Of a share (0.984): 98,4%."""
+        return format_percent(share, format="#,##0%" if abs(share) >= 0.9995 else "#,##0.#%", locale=self.locale)
+
     def weekdays(self) -> list[str]:
         """Senin to Minggu, Monday first."""
         return [self.locale.days["format"]["wide"][number] for number in range(7)]
@@ -144,6 +160,10 @@ def _say_one_of_each(language: Language) -> None:
     language.rate(1500)
     language.duration(3660)
     language.day(datetime.date(2026, 1, 31))
+    language.long_day(datetime.date(2026, 1, 31))
+    language.weekday(datetime.date(2026, 1, 31))
+    language.month(datetime.date(2026, 1, 31))
+    language.percent(0.984)
     language.weekdays()
     language.clock(1440)
     language.moment(0.0, 86_400.0, ZoneInfo("UTC"))

@@ -37,7 +37,7 @@ MAX_UPLOADS = 4
 """Large bodies at a time: anybody may begin one, and their files must not fill the disk."""
 MAX_ACCEPTS_PER_TURN = 64
 
-_GONE = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, TimeoutError)
+_GONE = (BrokenPipeError, ConnectionResetError, ConnectionAbortedError, TimeoutError, ssl.SSLEOFError)
 
 
 class Outbox:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from babel.messages.catalog import Catalog
@@ -12,12 +13,15 @@ from babel.messages.pofile import read_po
 from flask import Flask
 
 from portal import language, staff
+from portal.config import Uplink
 from portal.domain import asking
 from portal.domain.model import UplinkState
 from portal.domain.office import ClosureKind, VoucherState
+from portal.domain.rollup import OS_FAMILIES
 from portal.domain.staff import Role
 from portal.language import load_languages
 from portal.staff.frame import NAVIGATION
+from portal.staff.review import about, rows
 from portal.store import db
 
 PACKAGE = Path(staff.__file__).parent
@@ -46,7 +50,7 @@ def test_both_languages_have_the_same_ids_and_placeholders() -> None:
 
 
 def test_every_id_in_use_has_words() -> None:
-    files = [*PACKAGE.rglob("*.html"), *PACKAGE.glob("*.py"), Path(language.__file__)]
+    files = [*PACKAGE.rglob("*.html"), *PACKAGE.rglob("*.py"), Path(language.__file__)]
     used = {found for path in files for found in ID.findall(path.read_text())}
     assert len(used) > 100
     assert used - ids("id") == set()
@@ -68,6 +72,12 @@ def test_every_code_has_words(app: Flask, code: str) -> None:
         *(f"voucher.{state.value}" for state in VoucherState),
         *(f"hours.{kind.value}{now}" for kind in ClosureKind for now in ("", "-now")),
         *(f"told.{name}" for name in told),
+        *(f"review.method.{name}" for name in rows.METHODS),
+        *(f"review.reason.{name}" for name in rows.REASONS),
+        *(f"review.os.{name}" for name in OS_FAMILIES),
+        *(f"review.link.{name}" for name in get_args(get_type_hints(Uplink)["link"])),
+        *(f"term.{name}{part}" for name in about.TERMS for part in ("", ".definition")),
+        *(f"review.{way}{per}" for way in ("same", "grew", "fell") for per in ("", "-day")),
         *(f"problem.{name}.{part}" for name in db._HINTS for part in ("what", "todo")),
         *(
             f"{path.stem}.title"
@@ -83,11 +93,12 @@ def test_every_code_has_words(app: Flask, code: str) -> None:
 def test_no_id_is_left_over() -> None:
     """Words that nothing says are words that nobody keeps right."""
     source = "".join(
-        path.read_text() for path in [*PACKAGE.rglob("*.html"), *PACKAGE.glob("*.py"), Path(language.__file__)]
+        path.read_text() for path in [*PACKAGE.rglob("*.html"), *PACKAGE.rglob("*.py"), Path(language.__file__)]
     )
     built = (
         *("asked.", "field.", "nav.", "role.", "uplink.", "voucher.", "told.", "problem.", "figure."),
         *("act.", "key.", "object.", "value.", "hours.", "today.open", "today.closed"),
+        *("review.method.", "review.os.", "review.link.", "review.reason.", "term."),
     )
     left = {
         one
