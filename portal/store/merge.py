@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from portal import clock
 from portal.domain.model import EndReason, Now
-from portal.store import audit, db, recovery, sessions, setup
+from portal.store import audit, db, natlog, recovery, sessions, setup
 from portal.store.db import StoreError
 
 ID_GAP: Final = 65_536
@@ -184,6 +184,7 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
             "AND a.boot_s = o.boot_s AND a.actor = o.actor "
             "AND a.action = o.action AND a.object = o.object) ORDER BY o.id"
         )
+        natlog.take_over(new)
     if not restore.staff:
         _keep_present_staff(new, has_old)
     elif has_old:

@@ -173,6 +173,32 @@ def _take_away(db: sqlite3.Connection, last: int) -> None:
     db.execute("DELETE FROM nat_chunk WHERE number <= ?", (last,))
 
 
+# --- from one database into another ---------------------------------------------------------------------------------
+
+
+def take_over(db: sqlite3.Connection) -> None:
+    """Let the database attached as ``old`` decide, where its log goes further than this one's.
+
+    Two chains cannot be joined: a chunk is sealed under its number.
+    """
+    here, there = (
+        db.execute(f"SELECT max(gone, coalesce((SELECT max(number) FROM {name}.nat_chunk), 0)) FROM {name}.nat_log")  # noqa: S608
+        for name in ("main", "old")
+    )
+    if tuple(there.fetchone()) >= tuple(here.fetchone()):
+        for table in ("nat_chunk", "nat_log"):
+            db.execute(f"DELETE FROM main.{table}")  # noqa: S608
+            db.execute(f"INSERT INTO main.{table} SELECT * FROM old.{table}")  # noqa: S608
+
+
+def settle(db: sqlite3.Connection) -> None:
+    """After chunks were carried over from a damaged database: what they take up; and a row where that was lost."""
+    db.execute(
+        "INSERT OR IGNORE INTO nat_log SELECT 1, 0, coalesce(min(number), 1) - 1, zeroblob(32), 0 FROM nat_chunk"
+    )
+    db.execute("UPDATE nat_log SET bytes = (SELECT coalesce(sum(length(sealed)), 0) FROM nat_chunk)")
+
+
 # --- is it whole ----------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from portal.store import check, db, setup
+from portal.store import check, db, natlog, setup
 from portal.store.db import StoreError
 
 _SIDES = ("", "-wal", "-shm", "-journal")
@@ -33,6 +33,8 @@ _TABLES = (
     "notice",
     "staff_user",
     "audit",
+    "nat_chunk",
+    "nat_log",
 )
 
 
@@ -141,9 +143,11 @@ def _carry_over(source: Path, new: sqlite3.Connection) -> bool:
         return False
     try:
         whole &= _copy_meta(old, new)
+        new.execute("DELETE FROM nat_log")  # the old one's stands for it
         for table in _TABLES:
             whole &= _copy(old, new, table)
             whole &= _mend_references(new, table)
+        natlog.settle(new)
     finally:
         old.close()
     new.execute("COMMIT")

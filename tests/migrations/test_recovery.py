@@ -194,6 +194,8 @@ EVERYTHING = """
     INSERT INTO notice VALUES (1, 'Posyandu', 'Besok', NULL, NULL, 1.9e9, 'desa');
     INSERT INTO staff_user VALUES (1, 'desa', 'operator', 'hash', 0, 0, 1.9e9, 1.9e9);
     INSERT INTO audit VALUES (1, 1.9e9, 'boot', 1.0, 'desa', 'operator', 'a.b', 'c', NULL, NULL);
+    INSERT INTO nat_chunk VALUES (3, 'boot', 1, 2, 3, 1, 'row', 4, 5, 6, 6, 'key', zeroblob(32), zeroblob(32), x'07');
+    UPDATE nat_log SET bytes = 1, gone = 2, dropped = 9;
     UPDATE meta SET day = '2033-05-18', trusted_wall_s = 2e9, counted_boot_s = 990.0;
     UPDATE session SET person_id = 1 WHERE mac = '02:00:00:00:00:00';
 """

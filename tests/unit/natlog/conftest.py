@@ -67,3 +67,13 @@ def new_log(database: Database, gateway: Gateway, clock: Clock) -> Callable[...,
 @pytest.fixture
 def log(new_log: Callable[..., NatLog]) -> NatLog:
     return new_log()
+
+
+@pytest.fixture
+def five(log: NatLog, gateway: Gateway, clock: Clock, database: Database) -> Database:
+    """Five chunks, an hour apart."""
+    for port in range(5):
+        gateway.see(port=port)
+        log.flush()
+        clock.forward(3600)
+    return database

@@ -241,16 +241,6 @@ def test_only_the_offices_key_opens_a_chunk_and_only_as_that_chunk(
 # --- whole ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def five(log: NatLog, gateway: Gateway, clock: Clock, database: Database) -> Database:
-    """Five chunks, an hour apart."""
-    for port in range(5):
-        gateway.see(port=port)
-        log.flush()
-        clock.forward(3600)
-    return database
-
-
 def test_a_log_that_nobody_touched_has_no_faults(five: Database) -> None:
     assert len(heads(five)) == 5
     assert faults(five) == []
