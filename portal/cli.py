@@ -13,7 +13,17 @@ from typing import Any, NoReturn
 
 import click
 
-from portal import cli_hours, cli_journal, cli_natlog, cli_office, cli_outbox, cli_staff, cli_technician, cli_vouchers
+from portal import (
+    cli_hours,
+    cli_journal,
+    cli_natlog,
+    cli_office,
+    cli_outbox,
+    cli_report,
+    cli_staff,
+    cli_technician,
+    cli_vouchers,
+)
 from portal.cli_parts import (
     FILE,
     SITE,
@@ -213,6 +223,7 @@ for command in (
     *cli_outbox.COMMANDS,
     *cli_natlog.COMMANDS,
     *cli_journal.COMMANDS,
+    *cli_report.COMMANDS,
 ):
     gerbang.add_command(command)
 

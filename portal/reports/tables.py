@@ -51,7 +51,7 @@ class Source:
     """What a report is made of: days ``first`` to ``last``, both included.
 
     ``days``: with a log, in order, LEAD_DAYS before ``first`` and all after ``last`` too, since a session that runs on
-    a hidden day takes others along. ``period``: of all days. ``people(without)``: the same without those days.
+    a hidden day takes others along. ``period(without)``: of all, what is of people without those days.
     ``sessions_of``: all sessions begun on a day, in their order. ``head``: number and hash of the journal's last entry.
     """
 
@@ -59,8 +59,7 @@ class Source:
     first: dt.date
     last: dt.date
     days: Sequence[DayFigures]
-    period: PeriodFigures
-    people: Callable[[frozenset[dt.date]], PeriodFigures]
+    period: Callable[[frozenset[dt.date]], PeriodFigures]
     sessions_of: Callable[[dt.date], Sequence[SessionRecord]]
     head: tuple[int, bytes]
     made_wall_s: float
@@ -75,7 +74,7 @@ def make(source: Source) -> Report:
     shown = [suppression.day(found) for found in source.days]
     within = [one for one in shown if source.first <= one.day <= source.last]
     unsummed = suppression.unsummed(within)
-    people = source.people(unsummed)
+    period = source.period(unsummed)
     sums = suppression.sums(within)
     config, made = source.config, moment(source.made_wall_s, source.zone)
     desa = config.site.name or f"Desa {config.site.code}"
@@ -90,7 +89,7 @@ def make(source: Source) -> Report:
         made=made,
         stem=f"gerbang-{config.site.code}-{_period_code(source.first, source.last)}",
         notes=_notes(sums, unsummed),
-        summary=Table("Ringkasan", _SUMMARY, once(list(_summary(source, sums, within, people)))),
+        summary=Table("Ringkasan", _SUMMARY, once(list(_summary(source, sums, within, period)))),
         days=Table("Per hari", _day_columns(), once([_day(one) for one in within])),
         line_from=1 + _DAY_FIGURES.index(Figure.AVAILABILITY),
         sessions=Table("Sesi", _SESSIONS, functools.partial(_sessions, source, shown)),
@@ -157,7 +156,7 @@ _SUMMARY: Final = (
 )
 
 
-def _summary(source: Source, sums: ShownSums, within: Sequence[ShownDay], people: PeriodFigures) -> Iterator[Row]:
+def _summary(source: Source, sums: ShownSums, within: Sequence[ShownDay], period: PeriodFigures) -> Iterator[Row]:
     yield "Catatan", "Hari dalam periode", (source.last - source.first).days + 1, "hari", None
     yield "Catatan", "Hari dengan catatan", sums.days, "hari", None
     yield "Catatan", "Hari yang disamarkan", sums.days_hidden, "hari", None
@@ -166,14 +165,14 @@ def _summary(source: Source, sums: ShownSums, within: Sequence[ShownDay], people
     yield use(Figure.DEVICES_MOST, sums.devices_most)
     yield use(Figure.DEVICES_MEAN, decimal(sums.devices_mean, 1))
     yield use(Figure.SESSIONS, sums.sessions)
-    yield use(Figure.MEDIAN, Hidden.WITHHELD if alone else _seconds(people.median_session_s))
+    yield use(Figure.MEDIAN, Hidden.WITHHELD if alone else _seconds(period.median_session_s))
     yield use(Figure.PEAK, sums.peak_online)
-    yield use(Figure.P95, sums.peak_online if isinstance(sums.peak_online, Hidden) else _shown(people.p95_online))
+    yield use(Figure.P95, sums.peak_online if isinstance(sums.peak_online, Hidden) else _shown(period.p95_online))
     yield use(Figure.UP, sums.up_bytes)
     yield use(Figure.DOWN, sums.down_bytes)
-    seconds, lines = _line_seconds(source, within), source.period.lines
+    seconds, lines = _line_seconds(source, within), period.lines
     if len(lines) != 1:
-        yield from _line("Jalur internet, semua", seconds, source.period.quality)
+        yield from _line("Jalur internet, semua", seconds, period.quality)
     for provider in sorted(lines, key=lambda provider: (provider.name, provider.link)):
         lasted, quality = lines[provider]
         name = f"{provider.name}, " if provider.name else ""

@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -92,19 +92,28 @@ def hours(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date)
     ]
 
 
-def period(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) -> PeriodFigures:  # noqa: ARG001
-    """The same days together."""
+def period(
+    db: sqlite3.Connection,
+    zone: ZoneInfo,  # noqa: ARG001
+    first: dt.date,
+    last: dt.date,
+    *,
+    without: Collection[dt.date] = (),
+) -> PeriodFigures:
+    """The same days together. What is of people leaves ``without`` out; the line's figures are of all days."""
     hours = list(_hour_rows(db, first, last))
     lines: dict[Provider, list[_HourRow]] = {}
     for hour in hours:
         lines.setdefault(Provider(hour.provider, hour.link), []).append(hour)
     rows = db.execute(
         """
-        SELECT devices, sessions, lengths, online, up_bytes, down_bytes, os
+        SELECT devices, sessions, lengths, online, up_bytes, down_bytes, os, day
         FROM day_figures LEFT JOIN record_funnel USING (day) WHERE day BETWEEN ? AND ? ORDER BY day
         """,
         (first.isoformat(), last.isoformat()),
     ).fetchall()
+    left_out = {day.isoformat() for day in without}
+    rows = [row for row in rows if row[-1] not in left_out]
     online: Counter[int] = Counter()
     for row in rows:
         online.update(_online(row[3]))

@@ -151,10 +151,8 @@ class Stay:
 
     def record(self, number: int) -> SessionRecord:
         began_s = START_S + self.began_h * HOUR_S
-        ended_s, used = began_s + self.hours * HOUR_S, sum(self.day_bytes[: len(self.days())])
-        return SessionRecord(
-            number, self.device, self.plan, "terms", began_s, ended_s, 0, used, "logout", None, certain=True
-        )
+        used = sum(self.day_bytes[: len(self.days())])
+        return record(self.device, self.plan, began_s=began_s, hours=self.hours, used=used, number=number)
 
 
 def export(stays: Iterable[Stay]) -> tuple[object, ...]:
@@ -233,9 +231,28 @@ def _without_third_day(world: list[Stay], device: str) -> list[Stay]:
     return changed
 
 
-def record(device: str, plan: str = "warga", day: int = 0, hours: float = 1.0, method: str = "terms") -> SessionRecord:
-    began_s = START_S + day * DAY_S + 20 * HOUR_S
-    return SessionRecord(1, device, plan, method, began_s, began_s + hours * HOUR_S, 1, 2, "idle", None, certain=True)
+def record(
+    device: str,
+    plan: str = "warga",
+    *,
+    began_s: float = START_S + 20 * HOUR_S,
+    hours: float = 1.0,
+    used: int = 2,
+    number: int = 1,
+) -> SessionRecord:
+    return SessionRecord(
+        id=number,
+        device=device,
+        plan=plan,
+        method="terms",
+        began_wall_s=began_s,
+        ended_wall_s=began_s + hours * HOUR_S,
+        up_bytes=1,
+        down_bytes=used,
+        reason="idle",
+        continues=None,
+        certain=True,
+    )
 
 
 def test_rows_of_fewer_than_five_devices_are_not_told() -> None:
@@ -248,9 +265,9 @@ def test_a_session_that_runs_into_a_hidden_day_takes_the_rows_of_its_days_along(
     days = [FIRST + dt.timedelta(days=number) for number in range(4)]
     rows = SessionRows({days[1]}, WITA, NOW_S)
     assert rows.of_day(days[0], [*map(record, "abcde"), record("f", hours=30)]) == []  # until the third day, 02:00
-    assert rows.of_day(days[1], [record("g", day=1)]) == []
-    assert rows.of_day(days[2], [record(device, day=2) for device in "abcde"]) == []
-    assert len(rows.of_day(days[3], [record(device, day=3) for device in "abcde"])) == 5
+    assert rows.of_day(days[1], [record("g", began_s=START_S + 1.5 * DAY_S)]) == []
+    assert rows.of_day(days[2], [record(device, began_s=START_S + 2.5 * DAY_S) for device in "abcde"]) == []
+    assert len(rows.of_day(days[3], [record(device, began_s=START_S + 3.5 * DAY_S) for device in "abcde"])) == 5
 
 
 def test_a_plan_of_few_devices_is_not_named() -> None:

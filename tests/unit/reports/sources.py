@@ -61,7 +61,7 @@ def source(counts: tuple[int, ...] = (60, 12, 3, 0, 41), seed: int = 1, **office
     provider, quality = Provider("@Telkom", "satellite"), Quality(612.34, 1_033.25, 0.0, 0.0261)
     seconds = {line: sum(one.seconds.get(line, 0.0) for one in days) for line in Line}
 
-    def people(without: frozenset[dt.date]) -> PeriodFigures:
+    def period(without: frozenset[dt.date]) -> PeriodFigures:
         told = [one for one in days if one.day not in without]
         return PeriodFigures(
             first=FIRST,
@@ -104,9 +104,7 @@ def source(counts: tuple[int, ...] = (60, 12, 3, 0, 41), seed: int = 1, **office
 
     made_s = localtime.day_start(LAST + dt.timedelta(days=1), WITA) + 30_000.4
     # Those that still run were begun on a day of many and would run over hidden ones: they count as running until now.
-    return Source(
-        config(**office), FIRST, LAST, days, people(frozenset()), people, sessions_of, (812, bytes(range(32))), made_s
-    )
+    return Source(config(**office), FIRST, LAST, days, period, sessions_of, (812, bytes(range(32))), made_s)
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from portal.config import Uplink
 from portal.domain.model import EndReason
-from portal.domain.rollup import OS_FAMILIES, DayFigures, Line, Provider, SessionRecord
+from portal.domain.rollup import OS_FAMILIES, REASON_LOST, DayFigures, Line, Provider, SessionRecord
 from portal.domain.suppression import Hidden
 from portal.reports.report import Cell, Report, availability, decimal, whole
 from portal.reports.tables import FAMILY_WORDS, LINK_WORDS, make
@@ -90,9 +90,10 @@ def test_a_day_of_sessions_is_told_whole_or_is_one_row_that_says_so() -> None:
 
 def test_one_provider_is_told_once_and_several_each() -> None:
     source = sources.source((60,))
-    (figures,) = source.period.lines.values()
-    two = replace(source.period, lines={Provider("Telkom", "fibre"): figures, Provider("", "other"): figures})
-    parts = {row[0] for row in make(replace(source, period=two)).summary.rows() if "Jalur" in str(row[0])}
+    period = source.period(frozenset())
+    (figures,) = period.lines.values()
+    two = replace(period, lines={Provider("Telkom", "fibre"): figures, Provider("", "other"): figures})
+    parts = {row[0] for row in make(replace(source, period=lambda _: two)).summary.rows() if "Jalur" in str(row[0])}
     assert parts == {
         "Jalur internet, semua",
         "Jalur internet: Telkom, serat optik",
@@ -151,7 +152,7 @@ def test_there_are_words_for_everything() -> None:
     assert set(OS_FAMILIES) < set(FAMILY_WORDS)
     assert set(get_args(_literal(Uplink, "link"))) == set(LINK_WORDS)
     words = like("id")
-    for name in (*(f"reason.{one}" for one in EndReason), *(f"method.{one}" for one in METHODS)):
+    for name in (*(f"reason.{one}" for one in (*EndReason, REASON_LOST)), *(f"method.{one}" for one in METHODS)):
         assert words.text(name) != name
 
 

@@ -9,6 +9,7 @@ import pytest
 
 import portal
 from portal.domain.model import EndReason
+from portal.domain.rollup import REASON_LOST
 from portal.technician import words
 
 ROOT = Path(portal.__file__).parent
@@ -52,7 +53,9 @@ def test_every_id_that_is_written_has_words() -> None:
 
 
 def test_every_reason_for_an_end_has_words() -> None:
-    assert {name for name in ids("en") if name.startswith("reason.")} == {f"reason.{reason}" for reason in EndReason}
+    assert {name for name in ids("en") if name.startswith("reason.")} == {
+        f"reason.{reason}" for reason in (*EndReason, REASON_LOST)
+    }
 
 
 def test_no_words_are_left_that_nothing_says() -> None:
