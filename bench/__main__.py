@@ -22,6 +22,7 @@ from bench import (
     overshoot,
     plan_change,
     portal,
+    rollups,
     shaping,
     staff_pages,
     vouchers,
@@ -44,6 +45,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "restore": failures.restore,
     "voucher_batch": vouchers.voucher_batch,
     "changing_line": follow.changing_line,
+    "rollup_": rollups.rollups_of_a_year,
 }
 # Measures that do not begin with their group's name.
 ALIASES = {
@@ -52,6 +54,7 @@ ALIASES = {
     "cpu_per_login": "single",
     "memory": "storm_500",
     "guest_wrong_password": "guest_pages",
+    "year_database": "rollup_",
 }
 
 

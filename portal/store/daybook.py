@@ -206,8 +206,8 @@ class _Day:
             sums.up_bytes,
             sums.down_bytes,
             *(shares[line] for line in _LINES),
-            json.dumps(sorted(sums.latency), separators=(",", ":")),
-            json.dumps(sorted(sums.loss), separators=(",", ":")),
+            ",".join(map(str, sorted(sums.latency))),
+            ",".join(map(str, sorted(sums.loss))),
             *provider,
         )
 

@@ -10,8 +10,8 @@ import datetime as dt
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from portal.domain import tally
@@ -39,9 +39,7 @@ def months(db: sqlite3.Connection, zone: ZoneInfo) -> list[str]:  # noqa: ARG001
 
 def days(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) -> list[DayFigures]:  # noqa: ARG001
     """Of the local days from ``first`` to ``last``, both included, those of which there is any log."""
-    hours: dict[str, list[_HourRow]] = {}
-    for hour in _hour_rows(db, first, last):
-        hours.setdefault(hour.day, []).append(hour)
+    lines = {row[0]: row[1:] for row in _lines(db, "day", first, last)}
     rows = db.execute(
         """
         SELECT day, devices, sessions, lengths, online, up_bytes, down_bytes, certain, os
@@ -49,10 +47,10 @@ def days(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) 
         """,
         (first.isoformat(), last.isoformat()),
     )
-    return [_day(row, hours.get(row[0], [])) for row in rows]
+    return [_day(row, lines[row[0]]) for row in rows]
 
 
-def _day(row: tuple[Any, ...], hours: Sequence[_HourRow]) -> DayFigures:
+def _day(row: tuple[Any, ...], line: Sequence[Any]) -> DayFigures:
     day, devices, sessions, lengths, online, up_bytes, down_bytes, certain, funnel = row
     online_ms = _online(online)
     return DayFigures(
@@ -65,31 +63,41 @@ def _day(row: tuple[Any, ...], hours: Sequence[_HourRow]) -> DayFigures:
         up_bytes=up_bytes,
         down_bytes=down_bytes,
         funnel=_funnel(funnel),
-        seconds=_seconds(hours),
-        quality=_quality(hours),
+        seconds=_seconds(line),
+        quality=_quality(line[-2], line[-1]),
         certain=bool(certain),
     )
 
 
 def hours(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) -> list[HourFigures]:  # noqa: ARG001
     """Of the same days all hours, in their order."""
-    return [
-        HourFigures(
-            began_wall_s=one.began_wall_ms / 1000,
-            day=dt.date.fromisoformat(one.day),
-            hour=one.hour,
-            devices=one.devices,
-            sessions=one.sessions,
-            peak_online=one.peak_online,
-            p95_online=one.p95_online,
-            up_bytes=one.up_bytes,
-            down_bytes=one.down_bytes,
-            seconds=_seconds([one]),
-            quality=_quality([one]),
-            provider=Provider(one.provider, one.link),
-        )
-        for one in _hour_rows(db, first, last)
-    ]
+    rows = db.execute(
+        f"""
+        SELECT {_LINE}, latency, loss, day, began_wall_ms, hour, devices, sessions, peak_online, p95_online,
+            up_bytes, down_bytes, provider, link
+        FROM hour_figures WHERE day BETWEEN ? AND ? ORDER BY began_wall_ms
+        """,  # noqa: S608 - constants of this module
+        (first.isoformat(), last.isoformat()),
+    )
+    return [_hour(row[: len(Line)], *row[len(Line) :]) for row in rows]
+
+
+def _hour(line: Sequence[int], latency: str, loss: str, day: str, began_wall_ms: int, *figures: Any) -> HourFigures:
+    hour, devices, sessions, peak_online, p95_online, up_bytes, down_bytes, provider, link = figures
+    return HourFigures(
+        began_wall_s=began_wall_ms / 1000,
+        day=dt.date.fromisoformat(day),
+        hour=hour,
+        devices=devices,
+        sessions=sessions,
+        peak_online=peak_online,
+        p95_online=p95_online,
+        up_bytes=up_bytes,
+        down_bytes=down_bytes,
+        seconds=_seconds(line),
+        quality=_quality(latency, loss),
+        provider=Provider(provider, link),
+    )
 
 
 def period(
@@ -101,10 +109,7 @@ def period(
     without: Collection[dt.date] = (),
 ) -> PeriodFigures:
     """The same days together. What is of people leaves ``without`` out; the line's figures are of all days."""
-    hours = list(_hour_rows(db, first, last))
-    lines: dict[Provider, list[_HourRow]] = {}
-    for hour in hours:
-        lines.setdefault(Provider(hour.provider, hour.link), []).append(hour)
+    lines = {Provider(*row[:2]): row[2:] for row in _lines(db, "provider, link", first, last)}
     rows = db.execute(
         """
         SELECT devices, sessions, lengths, online, up_bytes, down_bytes, os, day
@@ -131,9 +136,9 @@ def period(
         up_bytes=sum(row[4] for row in rows),
         down_bytes=sum(row[5] for row in rows),
         funnel=_sum_of(_funnel(row[6]) for row in rows),
-        seconds=_seconds(hours),
-        quality=_quality(hours),
-        lines={one: (_seconds(lines[one]), _quality(lines[one])) for one in lines},
+        seconds=_seconds([sum(row[number] for row in lines.values()) for number in range(len(Line))]),
+        quality=_quality(*(",".join(row[at] for row in lines.values() if row[at]) for at in (-2, -1))),
+        lines={one: (_seconds(row), _quality(row[-2], row[-1])) for one, row in lines.items()},
     )
 
 
@@ -146,52 +151,33 @@ def stretches(db: sqlite3.Connection, zone: ZoneInfo, from_wall_s: float, until_
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-class _HourRow(NamedTuple):
-    """A row of hour_figures, in the order of its columns."""
-
-    began_wall_ms: int
-    day: str
-    hour: int
-    devices: int
-    sessions: int
-    peak_online: int
-    p95_online: int
-    up_bytes: int
-    down_bytes: int
-    off_ms: int
-    down_ms: int
-    degraded_ms: int
-    up_ms: int
-    unknown_ms: int
-    lost_ms: int
-    before_ms: int
-    latency: str
-    loss: str
-    provider: str
-    link: str
+_LINE: Final = ", ".join(f"{line.value}_ms" for line in Line)
+_LINE_SUMS: Final = ", ".join(f"sum({line.value}_ms)" for line in Line)
 
 
-def _hour_rows(db: sqlite3.Connection, first: dt.date, last: dt.date) -> Iterator[_HourRow]:
-    rows = db.execute(
-        "SELECT * FROM hour_figures WHERE day BETWEEN ? AND ? ORDER BY began_wall_ms",
+def _lines(db: sqlite3.Connection, by: str, first: dt.date, last: dt.date) -> sqlite3.Cursor:
+    """The line by these columns: they, for how long it was what (in the order of Line), all latencies, all losses."""
+    return db.execute(
+        f"""
+        SELECT {by}, {_LINE_SUMS}, group_concat(nullif(latency, '')), group_concat(nullif(loss, ''))
+        FROM hour_figures WHERE day BETWEEN ? AND ? GROUP BY {by} ORDER BY {by}
+        """,  # noqa: S608 - constants of this module
         (first.isoformat(), last.isoformat()),
     )
-    return map(_HourRow._make, rows)
 
 
-def _seconds(hours: Sequence[_HourRow]) -> dict[Line, float]:
-    """How long the line was what, all states included that it never was."""
-    return {line: sum(getattr(hour, f"{line.value}_ms") for hour in hours) / 1000 for line in Line}
+def _seconds(line: Sequence[Any]) -> dict[Line, float]:
+    """For how long the line was what, those states included that it never was."""
+    return {one: lasted_ms / 1000 for one, lasted_ms in zip(Line, line, strict=False)}
 
 
-def _quality(hours: Sequence[_HourRow]) -> Quality:
-    latency = sorted(value for hour in hours for value in json.loads(hour.latency))
-    loss = sorted(value for hour in hours for value in json.loads(hour.loss))
+def _quality(latency: str | None, loss: str | None) -> Quality:
+    tenths, thousandths = (sorted(map(int, text.split(","))) if text else [] for text in (latency, loss))
     return Quality(
-        latency_p50_ms=_scaled(tally.percentile(latency, 50), 10),
-        latency_p95_ms=_scaled(tally.percentile(latency, 95), 10),
-        loss_p50=_scaled(tally.percentile(loss, 50), 1000),
-        loss_p95=_scaled(tally.percentile(loss, 95), 1000),
+        latency_p50_ms=_scaled(tally.percentile(tenths, 50), 10),
+        latency_p95_ms=_scaled(tally.percentile(tenths, 95), 10),
+        loss_p50=_scaled(tally.percentile(thousandths, 50), 1000),
+        loss_p95=_scaled(tally.percentile(thousandths, 95), 1000),
     )
 
 
