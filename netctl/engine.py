@@ -196,7 +196,7 @@ class Engine:
         """Counters of all members, and of those removed lately. Of one grant: at most FRESH_S old."""
         now = self._clock()
         if grant is None or now - self._ledger.read_boot_s > FRESH_S:
-            self._ledger.read(self._kernel.members(), now)
+            self._ledger.read(self._kernel.members(), self._kernel.passed(), now)
         values = self._ledger.values(grant)
         return Usage(
             boot_id=self._boot_id,
@@ -451,7 +451,7 @@ class Engine:
             elif ":" in ip and counters(there) != counters(member):
                 self._seen[ip] = now
         self._seen = {ip: at for ip, at in self._seen.items() if ip in found.members or ip in found.neighbours}
-        self._ledger.read(found.members, now)
+        self._ledger.read(found.members, found.passed, now)
         self._ledger.prune(self._grants, now)
         self._model = Model.of(found, now, {g.id: g.mac for g in self._grants.values()})
         self._in_doubt = False
@@ -521,7 +521,7 @@ class Engine:
             return
         now = self._clock()
         if not fresh:
-            self._ledger.read(self._kernel.members(), now)
+            self._ledger.read(self._kernel.members(), self._kernel.passed(), now)
         for member in ended:
             self._ledger.keep(member, now)
         self._unsaved = True

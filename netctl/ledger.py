@@ -10,13 +10,19 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Final
 
 from netctl.kernel.base import Member
-from netctl.plan import Counters, counters, highest
+from netctl.plan import Counters, class_name, counters, highest
 from netctl.statefile import Retired
 
 KEPT_S: Final = 600.0
 MAX_KEPT: Final = 16_384
 
 Key = tuple[int, str]  # grant, address
+
+
+def _up(member: Member) -> Counters:
+    """What its address has sent. What it got is counted where it leaves the class."""
+    up_bytes, _, up_packets, _ = counters(member)
+    return up_bytes, 0, up_packets, 0
 
 
 class Ledger:
@@ -31,22 +37,31 @@ class Ledger:
             self.kept[entry.grant, entry.ip] = entry.counters
             self._kept_boot_s[entry.grant, entry.ip] = entry.at_boot_s
 
-    def read(self, members: Mapping[str, Member], now_boot_s: float) -> None:
-        """Take over what was just read. Of half a member the lost direction stands where it was last seen."""
+    def read(self, members: Mapping[str, Member], passed: Mapping[int, tuple[int, int]], now_boot_s: float) -> None:
+        """Take over what was just read: members, and what left the classes. Of half a member the lost direction stands
+        where it was last seen."""
         before = self._current
-        self._current = {(m.grant, m.ip): counters(m) for m in members.values()}
+        self._current = {(m.grant, m.ip): _up(m) for m in members.values()}
         for member in members.values():
+            key = (member.grant, member.ip)
             if not member.complete:
-                key = (member.grant, member.ip)
                 self._current[key] = highest(before.get(key), self._current[key])
+            if member.minor in passed:
+                down_bytes, down_packets = passed[member.minor]
+                self._current[member.grant, class_name(member.minor)] = (0, down_bytes, 0, down_packets)
         self.read_boot_s = now_boot_s
 
     def keep(self, member: Member, now_boot_s: float) -> None:
-        """The member is gone, or will be."""
-        key = (member.grant, member.ip)
+        """The member is gone, or will be; with it, for all that is known, its class."""
+        self._keep(
+            (member.grant, member.ip), highest(self._current.get((member.grant, member.ip)), _up(member)), now_boot_s
+        )
+        key = (member.grant, class_name(member.minor))
+        self._keep(key, self._current.get(key) or self.kept.get(key, (0, 0, 0, 0)), now_boot_s)
+
+    def _keep(self, key: Key, last: Counters, now_boot_s: float) -> None:
         self.kept.pop(key, None)  # the newest stands last
-        self.kept[key] = highest(self._current.get(key), counters(member))
-        self._kept_boot_s[key] = now_boot_s
+        self.kept[key], self._kept_boot_s[key] = last, now_boot_s
 
     def values(self, grant: int | None) -> dict[Key, Counters]:
         """All that is known, of one grant or (None) of all."""

@@ -77,13 +77,14 @@ def plan(desired: DesiredState | None, observed: Observed, around: Surroundings)
     owned = _owned(grants, observed)
     addresses = _addresses(grants, owned, observed, around)
     admitted = list({g.id: g for g in addresses.values()}.values())  # a grant without an address needs no class
-    minors = _minors(admitted, owned, around.taken)
+    minors = _minors(admitted, owned, {minor for _, minor in observed.classes}, around)
     classes = _classes(admitted, minors, around, len(grants) if around.sharers is None else around.sharers)
     return [
-        *_removals(observed, classes, addresses),
+        *_removals(observed, addresses),
         *_classes_to_set(observed, classes),
         *_members_to_set(observed, minors, addresses, around),
         *(SetNeighbour(ip, g.mac) for ip, g in sorted(addresses.items()) if observed.pinned.get(ip) != g.mac),
+        *_classes_to_remove(observed, classes),  # last: a member that moves to another class is never without one
     ]
 
 
@@ -119,6 +120,11 @@ def _rates(plan_kbit: int | None, link_kbit: int | None, shares: int, wish: tupl
     return ClassRates(max(FLOOR_KBIT, min(guaranteed_kbit, ceil, share)), ceil, priority, burst)
 
 
+def class_name(minor: int) -> str:
+    """What stands for an address where a class's counters are named (netctl.api.types.Counter)."""
+    return f"0.0.{minor >> 8}.{minor & 0xFF}"
+
+
 def counters(member: Member) -> Counters:
     return member.up_bytes, member.down_bytes, member.up_packets, member.down_packets
 
@@ -143,16 +149,22 @@ def _owned(grants: list[Grant], observed: Observed) -> dict[str, list[Member]]:
     return owned
 
 
-def _minors(grants: list[Grant], owned: Mapping[str, list[Member]], others: Set[int]) -> dict[str, int]:
-    """MAC -> class number, each used once."""
+def _minors(
+    grants: list[Grant], owned: Mapping[str, list[Member]], standing: Set[int], around: Surroundings
+) -> dict[str, int]:
+    """MAC -> class number, each used once. A grant keeps its class, also where it lost all members; a new one gets one
+    that does not stand yet, because a class counts what leaves it."""
     minors: dict[str, int] = {}
-    taken = set(others)
-    for grant in grants:
-        had = sorted({m.minor for m in owned[grant.mac] if FIRST_MINOR <= m.minor <= LAST_MINOR} - taken)
-        if had:
-            minors[grant.mac] = had[0]
-            taken.add(had[0])
-    free = (minor for minor in range(FIRST_MINOR, LAST_MINOR + 1) if minor not in taken)
+    taken = set(around.taken)
+    had = {g.id: {m.minor for m in owned[g.mac] if m.grant == g.id} for g in grants}
+    left = {g.id: {minor for minor in standing if (g.id, class_name(minor)) in around.retired} for g in grants}
+    for known in (had, left):
+        for grant in grants:
+            own = sorted(minor for minor in known[grant.id] - taken if FIRST_MINOR <= minor <= LAST_MINOR)
+            if own and grant.mac not in minors:
+                minors[grant.mac] = own[0]
+                taken.add(own[0])
+    free = (minor for minor in range(FIRST_MINOR, LAST_MINOR + 1) if minor not in taken and minor not in standing)
     for grant in grants:
         if grant.mac not in minors:
             minors[grant.mac] = next(free)  # the protocol caps the grants far below the number of classes
@@ -214,18 +226,19 @@ def _network(prefix: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 # --- the difference -----------------------------------------------------------------------------------------------
 
 
-def _removals(
-    observed: Observed, classes: Mapping[tuple[Direction, int], ClassRates], addresses: Mapping[str, Grant]
-) -> list[Op]:
+def _removals(observed: Observed, addresses: Mapping[str, Grant]) -> list[Op]:
     ops: list[Op] = []
     for ip, member in sorted(observed.members.items()):
         grant = addresses.get(ip)
         if grant is None or (member.mac is not None and member.mac != grant.mac):
             ops.append(DelMember(ip, member.mac or NO_MAC))
-    gone = [key for key in observed.classes if key not in classes]
-    ops += [DelClass(*key) for key in sorted(gone, key=lambda key: (key[0].value, key[1]))]
     ops += [DelNeighbour(ip) for ip in sorted(observed.pinned) if ip not in addresses]
     return ops
+
+
+def _classes_to_remove(observed: Observed, classes: Mapping[tuple[Direction, int], ClassRates]) -> list[Op]:
+    gone = [key for key in observed.classes if key not in classes]
+    return [DelClass(*key) for key in sorted(gone, key=lambda key: (key[0].value, key[1]))]
 
 
 def _classes_to_set(observed: Observed, classes: Mapping[tuple[Direction, int], ClassRates]) -> list[Op]:

@@ -152,7 +152,11 @@ class Neighbour(Message, frozen=True, kw_only=True, tag="neighbour"):
 
 
 class Counter(Message, frozen=True, kw_only=True):
-    """Bytes and packets of one address of one grant since the grant's counters began.
+    """Bytes and packets (layer 3) of one address of one grant since the grant's counters began.
+
+    Up is counted for each address, where its packets are admitted. Down is counted for all addresses together, when a
+    packet has left the device's queue towards it (what a full queue drops nobody got), under the number of that queue's
+    class, written as an address that nobody has: 0.0.0.16 (RFC 1122, 3.2.1.3).
 
     ``(boot_id, grant, ip)`` names the counter. Within that name it grows; netctl restores it when it re-adds a
     member. Only if netctl lost its memory may it go down: then the reader counts the new value from 0. Counters of

@@ -39,7 +39,8 @@ class Observed:
 
     ``neighbours`` are the valid entries of the LAN, dynamic and permanent, link-local addresses included (address ->
     MAC); ``pinned`` are the permanent ones that Gerbang made: another program's are not among them.
-    ``intact`` is False where rules, sets or root classes are missing or changed; ``setup`` then mends them.
+    ``intact`` is False where rules, sets or root classes are missing or changed; ``setup`` then mends them. ``passed``
+    is as `Kernel.passed` has it.
     """
 
     members: Mapping[str, Member] = field(default_factory=dict)
@@ -47,6 +48,7 @@ class Observed:
     neighbours: Mapping[str, str] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     intact: bool = True
+    passed: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class Flow(enum.StrEnum):
@@ -97,6 +99,9 @@ class Kernel(Protocol):
 
     def members(self) -> Mapping[str, Member]:
         """The members alone, as in ``observe``: for their counters, at a third of its cost."""
+
+    def passed(self) -> Mapping[int, tuple[int, int]]:
+        """Bytes (layer 3) and packets that have left each user class towards the LAN, by its minor."""
 
     def apply(self, ops: Sequence[Op]) -> None:
         """Do the operations in order, in as few messages as possible: neighbouring ones of a kind go as one batch.

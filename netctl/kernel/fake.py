@@ -59,7 +59,8 @@ class FakeKernel:
     ports: dict[str, bool] = field(default_factory=dict)
     looking: bool = False
     link: tuple[int | None, int | None] = (None, None)
-    passed: tuple[int, int] = (0, 0)
+    link_passed: tuple[int, int] = (0, 0)
+    left: dict[int, tuple[int, int]] = field(default_factory=dict)
     prefixes: tuple[str, ...] = ()
     sets: dict[Direction, dict[str, _Entry]] = field(default_factory=lambda: {d: {} for d in Direction})
     classes: dict[tuple[Direction, int], ClassRates] = field(default_factory=dict)
@@ -91,14 +92,21 @@ class FakeKernel:
         """A dynamic neighbour entry ages."""
         self.neighbours.pop(ip, None)
 
-    def count(self, ip: str, up_bytes: int = 0, down_bytes: int = 0) -> None:
-        """Traffic of an admitted address; one packet in each direction that has bytes. KeyError: it may not pass."""
+    def count(self, ip: str, up_bytes: int = 0, down_bytes: int = 0, dropped_bytes: int = 0) -> None:
+        """Traffic of an admitted address; one packet in each direction that has bytes. KeyError: it may not pass.
+
+        ``dropped_bytes`` came for it, too, and a full queue dropped them.
+        """
         self._expire()
-        for direction, amount in ((Direction.UP, up_bytes), (Direction.DOWN, down_bytes)):
+        for direction, amount in ((Direction.UP, up_bytes), (Direction.DOWN, down_bytes + dropped_bytes)):
             if amount:
                 entry = self.sets[direction][ip]
                 entry.bytes += amount
                 entry.packets += 1
+        if down_bytes:
+            minor = self.sets[Direction.DOWN][ip].minor
+            octets, packets = self.left.get(minor, (0, 0))
+            self.left[minor] = (octets + down_bytes, packets + 1)
 
     def connect(self, sighting: Sighting) -> None:
         """A connection through the uplink begins. Nothing of it is seen where nobody looks."""
@@ -136,17 +144,27 @@ class FakeKernel:
         for entries in self.sets.values():
             entries.clear()
         self.classes.clear()
+        self.left.clear()
         self.pinned.clear()
 
     def observe(self) -> Observed:
         self._call("observe")
         members = self._members()
         valid = {**self.neighbours, **self.pinned}
-        return Observed(members, dict(self.classes), valid, dict(self.pinned), self.standing)
+        return Observed(members, dict(self.classes), valid, dict(self.pinned), self.standing, self._left())
 
     def members(self) -> Mapping[str, Member]:
         self._call("members")
         return self._members()
+
+    def passed(self) -> Mapping[int, tuple[int, int]]:
+        self._call("passed")
+        return self._left()
+
+    def _left(self) -> dict[int, tuple[int, int]]:
+        """Each class's, also of those that nothing has left yet."""
+        minors = (minor for direction, minor in self.classes if direction is Direction.DOWN)
+        return {minor: self.left.get(minor, (0, 0)) for minor in minors}
 
     def apply(self, ops: Sequence[Op]) -> None:
         self._call("apply")
@@ -173,7 +191,7 @@ class FakeKernel:
 
     def link_bytes(self) -> tuple[int, int]:
         self._call("link_bytes")
-        return self.passed if self.standing else (0, 0)
+        return self.link_passed if self.standing else (0, 0)
 
     def whois(self, ip: str) -> str | None:
         self._call("whois")
@@ -284,6 +302,8 @@ class FakeKernel:
                 self.classes[op.direction, op.minor] = op.rates
             case DelClass():
                 self.classes.pop((op.direction, op.minor), None)
+                if op.direction is Direction.DOWN:
+                    self.left.pop(op.minor, None)
             case SetMember():
                 self._admit(op)
             case DelMember():

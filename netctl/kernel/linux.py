@@ -273,7 +273,7 @@ class LinuxKernel:
     def observe(self) -> Observed:
         with self._lock, _kernel("read its state"):
             lan = self._index(Direction.DOWN)
-            classes, shaped = self._classes()
+            classes, passed, shaped = self._classes()
             valid, pinned = neighbours.table(self._route, lan)
             return Observed(
                 members=sets.members(self._netfilter, self._sets()),
@@ -281,23 +281,31 @@ class LinuxKernel:
                 neighbours=valid,
                 pinned=pinned,
                 intact=shaped and self._rest_intact(lan),
+                passed=passed,
             )
 
     def members(self) -> Mapping[str, Member]:
         with self._lock, _kernel("read its counters"):
             return sets.members(self._netfilter, self._sets())
 
-    def _classes(self) -> tuple[dict[tuple[Direction, int], ClassRates], bool]:
+    def passed(self) -> Mapping[int, tuple[int, int]]:
+        with self._lock, _kernel("read its counters"):
+            return shaping.passed(self._route, self._index(Direction.DOWN), Direction.DOWN)
+
+    def _classes(self) -> tuple[dict[tuple[Direction, int], ClassRates], dict[int, tuple[int, int]], bool]:
         classes: dict[tuple[Direction, int], ClassRates] = {}
+        passed: dict[int, tuple[int, int]] = {}
         intact = True
         for direction in Direction:
-            users, stands = shaping.observe(self._route, self._egress(direction))
+            users, left, stands = shaping.observe(self._route, self._egress(direction))
             classes.update({(direction, minor): rates for minor, rates in users.items()})
             intact = intact and stands
-        return classes, intact
+            if direction is Direction.DOWN:
+                passed = left
+        return classes, passed, intact
 
     def _intact(self) -> bool:
-        return self._classes()[1] and self._rest_intact(self._index(Direction.DOWN))
+        return self._classes()[2] and self._rest_intact(self._index(Direction.DOWN))
 
     def _rest_intact(self, lan: int) -> bool:
         standing = Memory.load(self._memory_path).standing

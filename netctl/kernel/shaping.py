@@ -56,6 +56,7 @@ _HTB_CLASS_HEAD: Final = attr(_TCA_KIND, b"htb\0") + struct.pack("=HHHH", 52, _T
 _HTB_PARMS_AT: Final = len(_HTB_CLASS_HEAD)
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
+_BASIC = struct.Struct("=QI")  # struct gnet_stats_basic: bytes, packets
 
 
 # --- the one conversion -----------------------------------------------------------------------------------------------
@@ -240,22 +241,48 @@ def _fq_codel_options(bytes_s: int) -> list[bytes]:
 # --- reading back -----------------------------------------------------------------------------------------------------
 
 
-def observe(netlink: Netlink, egress: Egress) -> tuple[dict[int, ClassRates], bool]:
-    """The user classes by minor, and whether the root qdisc, x:1, x:2 and x:3 stand as they must.
+FRAME_HEAD_BYTES: Final = 14  # of Ethernet, which the kernel's figures of a class include
+
+
+def observe(netlink: Netlink, egress: Egress) -> tuple[dict[int, ClassRates], dict[int, tuple[int, int]], bool]:
+    """The user classes by minor, what has left each, and whether the root qdisc, x:1, x:2 and x:3 stand as they must.
 
     A class whose queue is not ours is left out: setting it again mends it.
     """
     wanted = {fixed.minor: (fixed.rate, fixed.ceil) for fixed in _fixed(egress)}
     standing: dict[int, tuple[int, int]] = {}
     users: dict[int, ClassRates] = {}
+    left: dict[int, tuple[int, int]] = {}
     mtu = egress.mtu
-    for minor, leaf, rate, ceil, bucket, priority in _standing(netlink, egress):
+    for minor, leaf, data, start, end in _classes(netlink, egress.index, egress.root):
+        found = _parameters(data, start, end)
+        if found is None:
+            continue
+        rate, ceil, bucket, priority = found
         if minor in wanted:
             standing[minor] = (rate, ceil)
         elif leaf == minor << 16:
             burst_kbytes = plan_burst(bucket, ceil, mtu)
             users[minor] = ClassRates(plan_kbit(rate, mtu), plan_kbit(ceil, mtu), priority, burst_kbytes)
-    return users, standing == wanted and root_stands(netlink, egress)
+            left[minor] = _passed(data, start, end)
+    return users, left, standing == wanted and root_stands(netlink, egress)
+
+
+def passed(netlink: Netlink, index: int, direction: Direction) -> dict[int, tuple[int, int]]:
+    """Bytes (layer 3) and packets that have left each user class of this interface, by its minor."""
+    return {
+        minor: _passed(data, start, end)
+        for minor, _, data, start, end in _classes(netlink, index, ROOT_HANDLE[direction])
+        if minor >= FIRST_USER_MINOR
+    }
+
+
+def _passed(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """What is counted when a packet leaves the class's queue (net/sched/sch_htb.c, htb_dequeue_tree)."""
+    stats = attributes(data, start, end).get(_TCA_STATS2, b"")
+    basic = attributes(stats, 0, len(stats)).get(_TCA_STATS_BASIC, bytes(12))
+    octets, packets = _BASIC.unpack_from(basic)
+    return octets - FRAME_HEAD_BYTES * packets, packets
 
 
 def passed_bytes(netlink: Netlink, index: int, direction: Direction) -> int:
@@ -281,16 +308,12 @@ def root_stands(netlink: Netlink, egress: Egress) -> bool:
     return bool(_GLOB.unpack_from(glob)[2] == OWN_MINOR)
 
 
-def _standing(netlink: Netlink, egress: Egress) -> Iterator[tuple[int, int, int, int, int, int]]:
-    """(minor, handle of the leaf, rate, ceil in frame bytes/s, ceil's bucket in ticks, priority) of every class."""
-    root = egress.root
-    request = Message(_RTM_GETTCLASS, 0, _TCMSG.pack(0, 0, 0, egress.index, 0, root, 0))
-    for data, start, end in netlink.dump(request):
+def _classes(netlink: Netlink, index: int, root: int) -> Iterator[tuple[int, int, bytes, int, int]]:
+    """(minor, handle of the leaf, message, begin and end of its attributes) of every class below ``root``."""
+    for data, start, end in netlink.dump(Message(_RTM_GETTCLASS, 0, _TCMSG.pack(0, 0, 0, index, 0, root, 0))):
         _, _, _, _, handle, _, leaf = _TCMSG.unpack_from(data, start)
         if handle & 0xFFFF_0000 == root:
-            found = _parameters(data, start + _TCMSG.size, end)
-            if found is not None:
-                yield handle & 0xFFFF, leaf, *found
+            yield handle & 0xFFFF, leaf, data, start + _TCMSG.size, end
 
 
 def _parameters(data: bytes, start: int, end: int) -> tuple[int, int, int, int] | None:

@@ -222,6 +222,17 @@ def test_a_link_that_was_shaped_is_intact_and_stays_so(standing: Subject) -> Non
     assert standing.kernel.dump() == before and counters(standing) == (1, 2, 3, 4)
 
 
+def test_a_class_counts_what_leaves_it_from_nothing_until_it_goes(standing: Subject) -> None:
+    one, rates = SetClass(Direction.DOWN, 0x10, ClassRates(64, 5000)), ClassRates(64, 8000)
+    standing.kernel.apply([one, SetClass(Direction.UP, 0x11, ClassRates(64, 5000))])
+    assert standing.kernel.passed() == {0x10: (0, 0)}, "towards the LAN alone"
+    assert standing.kernel.observe().passed == {0x10: (0, 0)}
+    standing.kernel.apply([SetClass(Direction.DOWN, 0x10, rates), SetClass(Direction.DOWN, 0x12, rates)])
+    assert standing.kernel.passed() == {0x10: (0, 0), 0x12: (0, 0)}
+    standing.kernel.apply([DelClass(Direction.DOWN, 0x10)])
+    assert standing.kernel.passed() == {0x12: (0, 0)}
+
+
 def test_the_link_starts_from_no_bytes(standing: Subject) -> None:
     assert standing.kernel.link_bytes() == (0, 0)
     standing.kernel.teardown()

@@ -59,7 +59,7 @@ def test_addresses_of_an_admitted_device_are_admitted_and_counted_with_it(
     for address in (*addresses, later):
         before = gateway.usage(phone.mac, address)
         with measure.Tap(phone) as tap:
-            for _ in range(8):  # in pieces that fit the shortest queue: what is dropped was counted before
+            for _ in range(8):
                 assert _get(phone, village, 4000, address) == 4000
             time.sleep(0.2)
         after = gateway.usage(phone.mac, address)

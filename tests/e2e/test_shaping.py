@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.e2e.conftest import NewPhone
 from tests.village import measure, story
+from tests.village.gateway import GerbangGateway
 from tests.village.internet import WEB
 from tests.village.phone import Phone
 from tests.village.village import Village
@@ -30,6 +32,21 @@ def test_udp_that_asks_nobody_how_fast_it_may_gets_the_plan_and_no_more(village:
         up = pool.submit(measure.udp_up, two, host, int(UP_MBIT_S * 3000), 2.5)
     assert _within(down.result().mbit_s, DOWN_MBIT_S), down.result()
     assert _within(up.result().mbit_s, UP_MBIT_S), up.result()
+
+
+def test_what_a_full_queue_drops_is_not_charged(village: Village, gateway: GerbangGateway, new_phone: NewPhone) -> None:
+    """Five times the plan comes for it; what is counted is what it got, to the byte."""
+    phone = new_phone()
+    phone.login()
+    time.sleep(0.2)
+    before = gateway.usage(phone.mac)
+    with measure.Tap(phone) as tap:
+        measure.udp_down(phone, village.internet.host, int(DOWN_MBIT_S * 5000), 2.0)
+        time.sleep(0.5)
+    after = gateway.usage(phone.mac)
+    assert tap.dropped == 0
+    assert after[1] - before[1] == tap.down_bytes
+    assert tap.down_bytes > 1_000_000
 
 
 def test_many_connections_get_no_more_than_one(village: Village, phone: Phone) -> None:

@@ -228,12 +228,12 @@ class GerbangGateway(Gateway):
         return Client(str(self.run_dir / "netctl.sock"))
 
     def usage(self, mac: str, ip: str | None = None) -> tuple[int, int]:
-        """(up, down) bytes that the kernel counts now for the running session of ``mac``, all its addresses or one."""
+        """(up, down) bytes that the kernel counts now for the session of ``mac``; up of all its addresses or one."""
         rows = self.sql("SELECT id FROM session WHERE mac = ? AND ended_wall_s IS NULL", mac)
         ids = {row["id"] for row in rows}
         # All counters, not one grant's: those may be half a second old.
-        counters = [c for c in self.netctl().usage().counters if c.grant in ids and ip in (None, c.ip)]
-        return sum(c.up_bytes for c in counters), sum(c.down_bytes for c in counters)
+        counters = [c for c in self.netctl().usage().counters if c.grant in ids]
+        return sum(c.up_bytes for c in counters if ip in (None, c.ip)), sum(c.down_bytes for c in counters)
 
     def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
         """Read the database, read-only, as another process would."""

@@ -105,6 +105,7 @@ class Gateway:
     def members(self) -> dict[str, str | None]:
         return {ip: member.mac for ip, member in self.kernel.observe().members.items()}
 
-    def bytes_of(self, grant_id: int) -> dict[str, tuple[int, int]]:
-        """Address -> (up, down) as the meter reads it."""
-        return {c.ip: (c.up_bytes, c.down_bytes) for c in self.engine.usage(None).counters if c.grant == grant_id}
+    def bytes_of(self, grant_id: int) -> tuple[int, int] | None:
+        """(up, down) of the grant as the meter reads it, all counters together; None: there is none."""
+        found = [c for c in self.engine.usage(None).counters if c.grant == grant_id]
+        return (sum(c.up_bytes for c in found), sum(c.down_bytes for c in found)) if found else None

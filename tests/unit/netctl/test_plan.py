@@ -208,10 +208,10 @@ def test_lines_of_a_login_and_of_its_end() -> None:
     assert run(state(), kernel) == [
         "del member 10.77.1.2 02:00:00:00:00:01",
         "del member fd00:77::1:1 02:00:00:00:00:01",
-        "del class down 0x10",
-        "del class up 0x10",
         "del neighbour 10.77.1.2",
         "del neighbour fd00:77::1:1",
+        "del class down 0x10",
+        "del class up 0x10",
     ]
 
 
@@ -270,7 +270,11 @@ def test_a_new_grant_for_the_same_device_counts_from_zero_without_a_closed_momen
     run(state(grant(1)), kernel)
     kernel.count(ipv4(1), up_bytes=10, down_bytes=20)
     assert run(state(grant(2, mac=mac(1), ipv4=ipv4(1))), kernel) == [
-        "set member 10.77.1.2 02:00:00:00:00:01 class 0x10 grant 2 no timeout"
+        "set class down 0x11 rate 64 ceil 5000 kbit prio 1",
+        "set class up 0x11 rate 64 ceil 2000 kbit prio 1",
+        "set member 10.77.1.2 02:00:00:00:00:01 class 0x11 grant 2 no timeout",
+        "del class down 0x10",
+        "del class up 0x10",
     ]
     member = kernel.observe().members[ipv4(1)]
     assert (member.grant, member.up_bytes, member.down_bytes) == (2, 0, 0)
@@ -392,7 +396,7 @@ def test_devices_that_share_a_class_are_parted() -> None:
     run(state(grant(1), grant(2)), kernel)
     kernel.apply([SetMember(ipv4(2), mac(2), 0x10, 2, None)])
     run(state(grant(1), grant(2)), kernel)
-    assert sorted(m.minor for m in kernel.observe().members.values()) == [0x10, 0x11]
+    assert sorted(m.minor for m in kernel.observe().members.values()) == [0x10, 0x12]
 
 
 def test_nobody_takes_over_an_address_that_another_device_holds() -> None:
@@ -450,6 +454,6 @@ def test_strays_of_nobody_are_swept() -> None:
     kernel.apply([SetNeighbour(ipv4(9), mac(9))])
     assert plan(state(), kernel.observe(), around()) == [
         DelMember(ipv4(9), mac(9)),
-        DelClass(Direction.UP, 0x99),
         DelNeighbour(ipv4(9)),
+        DelClass(Direction.UP, 0x99),
     ]
