@@ -349,7 +349,7 @@ def _session_words(source: Source) -> Callable[[dt.date, int, SessionRecord], Ro
             one.up_bytes,
             one.down_bytes,
             None if one.reason is None else word("reason", one.reason),
-            _yes(one.continues is not None),
+            None if one.continues is None else "ya",
             _yes(one.certain),
         )
 

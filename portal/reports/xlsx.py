@@ -6,14 +6,14 @@ Numbers are numbers and days are days, each with its format; texts are written a
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import IO, Any, Final
 
 import xlsxwriter
 
 from portal.domain.suppression import Hidden
-from portal.reports.report import Cell, Report, Table
+from portal.reports.report import Report, Table
 from portal.reports.shown import HIDDEN_WORDS
 
 _A4: Final = 9  # ECMA-376 part 1, 18.3.1.63: paperSize
@@ -44,6 +44,14 @@ class _Writer:
         self._day = book.add_format({"num_format": "yyyy-mm-dd", "align": "left", "valign": "top"})
         self._moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss", "align": "left", "valign": "top"})
         self._decimals: dict[int, Any] = {}
+        self._put: dict[type, Callable[[Any, int, int, Any], None]] = {
+            str: self._put_text,
+            int: self._put_whole,
+            Decimal: self._put_decimal,
+            Hidden: self._put_hidden,
+            dt.datetime: self._put_moment,
+            dt.date: self._put_day,
+        }
 
     def sheet(self, tables: Sequence[Table]) -> None:
         """A sheet named after the first table; the others stand below it."""
@@ -77,22 +85,26 @@ class _Writer:
                 raise ValueError(f"The sheet {table.name} is full.")
             for number, cell in enumerate(cells):
                 if cell is not None:
-                    self._cell(sheet, row, number, cell)
+                    self._put[type(cell)](sheet, row, number, cell)
         return row
 
-    def _cell(self, sheet: Any, row: int, column: int, cell: Cell) -> None:
-        if isinstance(cell, str):
-            sheet.write_string(row, column, cell, self._wrapped if len(cell) > 40 else self._text)
-        elif isinstance(cell, int):
-            sheet.write_number(row, column, cell, self._whole)
-        elif isinstance(cell, Decimal):
-            sheet.write_number(row, column, float(cell), self._decimal(cell))
-        elif isinstance(cell, Hidden):
-            sheet.write_string(row, column, HIDDEN_WORDS[cell], self._hidden)
-        elif isinstance(cell, dt.datetime):
-            sheet.write_number(row, column, _serial(cell.replace(tzinfo=None)), self._moment)
-        elif isinstance(cell, dt.date):
-            sheet.write_number(row, column, (cell - _EPOCH.date()).days, self._day)
+    def _put_text(self, sheet: Any, row: int, column: int, cell: str) -> None:
+        sheet.write_string(row, column, cell, self._wrapped if len(cell) > 40 else self._text)
+
+    def _put_whole(self, sheet: Any, row: int, column: int, cell: int) -> None:
+        sheet.write_number(row, column, cell, self._whole)
+
+    def _put_decimal(self, sheet: Any, row: int, column: int, cell: Decimal) -> None:
+        sheet.write_number(row, column, float(cell), self._decimal(cell))
+
+    def _put_hidden(self, sheet: Any, row: int, column: int, cell: Hidden) -> None:
+        sheet.write_string(row, column, HIDDEN_WORDS[cell], self._hidden)
+
+    def _put_moment(self, sheet: Any, row: int, column: int, cell: dt.datetime) -> None:
+        sheet.write_number(row, column, _serial(cell.replace(tzinfo=None)), self._moment)
+
+    def _put_day(self, sheet: Any, row: int, column: int, cell: dt.date) -> None:
+        sheet.write_number(row, column, (cell - _EPOCH.date()).days, self._day)
 
     def _decimal(self, cell: Decimal) -> Any:
         places = -int(cell.as_tuple().exponent)
