@@ -111,6 +111,7 @@ def _make_all(database: Database, maker: _Maker) -> tuple[int, int]:
     if looked == yesterday:
         return 0, 0
     with database.write() as db:
+        _epoch(db, maker)  # a new one tells all again
         rollups.catch_up(db, maker.zone)
     with database.read() as db:
         first = rollups.first_day(db, maker.zone)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from portal import clock
 from portal.domain.model import EndReason, Now
-from portal.store import audit, db, natlog, recovery, sessions, setup
+from portal.store import audit, db, natlog, outbox, recovery, sessions, setup
 from portal.store.db import StoreError
 
 ID_GAP: Final = 65_536
@@ -185,6 +185,7 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
             "AND a.action = o.action AND a.object = o.object) ORDER BY o.id"
         )
         natlog.take_over(new)
+        outbox.take_over(new)
     if not restore.staff:
         _keep_present_staff(new, has_old)
     elif has_old:

@@ -84,7 +84,8 @@ def last_used_epoch(db: sqlite3.Connection) -> Epoch | None:
 
 
 def begin_epoch(db: sqlite3.Connection, wall_s: float, gateway: bytes) -> Epoch:
-    """A new one, for this database and signing key."""
+    """A new one, for this database and signing key. It tells all days again: nobody knows what the last one told."""
+    db.execute("DELETE FROM outbox_sent")
     epoch_id = str(uuid.uuid4())
     db.execute(
         "INSERT INTO outbox_epoch (id, began_wall_s, database_epoch, gateway) VALUES (?, ?, ?, ?)",
@@ -243,6 +244,13 @@ def count_dropped(db: sqlite3.Connection, epoch: str, batches: int, records: Map
         "UPDATE outbox_epoch SET dropped_batches = dropped_batches + ?, dropped_records = ? WHERE id = ?",
         (batches, json.dumps(total, sort_keys=True), epoch),
     )
+
+
+def take_over(db: sqlite3.Connection) -> None:
+    """Add what the database attached as ``old`` has; of its epochs it knows more than this one, an older copy."""
+    db.execute("DELETE FROM main.outbox_batch WHERE epoch IN (SELECT id FROM old.outbox_epoch)")
+    for table in ("outbox_epoch", "outbox_batch"):
+        db.execute(f"INSERT OR REPLACE INTO main.{table} SELECT * FROM old.{table}")  # noqa: S608 - names of this module
 
 
 def _epoch(row: tuple[object, ...] | None) -> Epoch | None:

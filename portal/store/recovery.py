@@ -35,6 +35,8 @@ _TABLES = (
     "audit",
     "nat_chunk",
     "nat_log",
+    "outbox_epoch",
+    "outbox_batch",
 )
 
 

@@ -196,6 +196,10 @@ EVERYTHING = """
     INSERT INTO audit VALUES (1, 1.9e9, 'boot', 1.0, 'desa', 'operator', 'a.b', 'c', NULL, NULL);
     INSERT INTO nat_chunk VALUES (3, 'boot', 1, 2, 3, 1, 'row', 4, 5, 6, 6, 'key', zeroblob(32), zeroblob(32), x'07');
     UPDATE nat_log SET bytes = 1, gone = 2, dropped = 9;
+    INSERT INTO outbox_epoch (id, began_wall_s, database_epoch, gateway, made, head) VALUES
+        ('1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed', 1.9e9, 'database', zeroblob(32), 7, 'head');
+    INSERT INTO outbox_batch VALUES
+        ('1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed', 7, 'sessions', 1.9e9, 99, '{}', zeroblob(64), x'07');
     UPDATE meta SET day = '2033-05-18', trusted_wall_s = 2e9, counted_boot_s = 990.0;
     UPDATE session SET person_id = 1 WHERE mac = '02:00:00:00:00:00';
 """

@@ -219,7 +219,7 @@ def test_a_header_says_how_far_the_journal_went(database: Database, figures: Fig
     assert [one.header.journal for one in found] == [first] * 4 + [second] * 4
 
 
-def test_another_database_or_key_begins_another_epoch(database: Database, figures: Figures) -> None:
+def test_another_database_or_key_begins_another_epoch_and_tells_all_again(database: Database, figures: Figures) -> None:
     fill(database, at(FIRST + DAY))
     with database.write() as db:
         db.execute("UPDATE meta SET epoch = '00000000-0000-4000-8000-000000000000'")
@@ -234,13 +234,12 @@ def test_another_database_or_key_begins_another_epoch(database: Database, figure
     )
     assert found.good
     assert not found.findings
-    assert [[one.header.number for one in chain.batches] for chain in found.chains] == [
-        [1, 2, 3],
-        [1, 2, 3, 4, 5, 6],
-        [1, 2, 3],
-    ]
-    days = [sorted({one.header.day for one in chain.batches}) for chain in found.chains]
-    assert days == [["2026-11-01"], ["2026-11-02", "2026-11-03"], ["2026-11-04"]]
+    counts = [[one.header.number for one in chain.batches] for chain in found.chains]
+    assert counts == [list(range(1, 4)), list(range(1, 10)), list(range(1, 13))]
+    days = [sorted({one.header.day[-2:] for one in chain.batches}) for chain in found.chains]
+    assert days == [["01"], ["01", "02", "03"], ["01", "02", "03", "04"]]
+    held = batchcheck.holding(found.chains)
+    assert {one.header.epoch for one in held} == {found.chains[-1].epoch}
 
 
 def test_a_day_of_which_the_log_lost_some_says_how_much(database: Database, figures: Figures) -> None:
