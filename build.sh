@@ -30,6 +30,9 @@ ipset                   tests
 openssl                 tests
 chromium                tests
 chromium-driver         tests
+libfuse3-3              tests
+e2fsprogs               tests
+strace                  tests
 "
 
 say() { printf 'build.sh: %s\n' "$*" >&2; }
@@ -142,7 +145,7 @@ verb_run() {
     exec $VENV/bin/gerbang run "$@"
 }
 
-# test [lint|unit|contract|kernel|migrations|e2e|tests/PATH ...] [pytest's options]; without a suite: all.
+# test [lint|unit|contract|kernel|migrations|powercut|e2e|tests/PATH ...] [pytest's options]; without a suite: all.
 verb_test() {
     need_root test
     setup
@@ -151,7 +154,7 @@ verb_test() {
     while [ $# -gt 0 ]; do
         case $1 in
         lint) lint=yes ;;
-        unit | contract | kernel | migrations | e2e) suites+=("tests/$1") ;;
+        unit | contract | kernel | migrations | powercut | e2e) suites+=("tests/$1") ;;
         tests/*) suites+=("$1") ;;
         *) break ;;
         esac
@@ -189,7 +192,7 @@ usage: ./build.sh VERB [ARGUMENTS]
 
   setup              install what is missing: Debian packages, Python packages in .venv, the users gerbang, gerbang-staff
   demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
-  test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations e2e or a path; then options of pytest
+  test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations powercut e2e or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground
   bench [--only NAME,...] [--json FILE]   measure (--markdown docs/measurements.md renews its table)
   image              build the flashable image (later)

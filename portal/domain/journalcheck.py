@@ -176,7 +176,8 @@ class _Check:
             if self.acts is not None and body.get("digest") not in self.acts:
                 self._found(Wrong.AUDIT, entry.seq, entry.seq, entry)
         elif entry.kind == Kind.ERASURE:
-            self.erasures.append((body.get("first", 0), body.get("last", 0), body.get("count", 0)))
+            if "first" in body:  # else it tells of rows that are no entries
+                self.erasures.append((body["first"], body.get("last", 0), body.get("count", 0)))
         else:
             self.losses.append((body.get("first", 0), body.get("last", 0)))
             self.pins.add((body.get("last", 0) + 1, body.get("next") or ""))

@@ -135,6 +135,12 @@ def test_more_gone_than_was_told_of_is_a_finding() -> None:
     assert first_of(verify(erased(TEN, (2, 4)))) == (Wrong.UNACCOUNTED, 2, 4)
 
 
+def test_an_erasure_elsewhere_accounts_for_no_entry() -> None:
+    log = told(told(TEN, Kind.ERASURE, count=2, first=1, last=4), Kind.ERASURE, **{"class": "devices", "count": 9})
+    assert verify(erased(log, (1, 2))).erased == 2
+    assert first_of(verify(erased(log, (1, 3)))) == (Wrong.UNACCOUNTED, 1, 4)
+
+
 def test_an_altered_entry_between_tombs_is_named() -> None:
     log = told(TEN, Kind.ERASURE, count=5, first=2, last=8)
     items = erased(log, (2, 4), (7, 8))
