@@ -44,7 +44,7 @@ OFFICE: Final = ("today.today", "hours.hours", "vouchers.vouchers", "notices.not
 # What each role finds at the head of every page, in this order: endpoints. Their words are "nav.<endpoint>".
 NAVIGATION: Final[Mapping[Role, tuple[str, ...]]] = {
     Role.OPERATOR: OFFICE,
-    Role.TECHNICIAN: (*OFFICE, "technician.health", "audit.audit"),
+    Role.TECHNICIAN: (*OFFICE, "technician.health", "review.start", "audit.audit"),
     Role.REVIEWER: ("review.start", "audit.audit"),
 }
 

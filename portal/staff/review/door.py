@@ -25,7 +25,7 @@ log = logging.getLogger("gerbang.staff")
 
 blueprint = flask.Blueprint("review", __name__)
 
-READERS: Final = (Role.REVIEWER,)
+READERS: Final = (Role.REVIEWER, Role.TECHNICIAN)
 """A technician sees whether the log works; only a reviewer takes reports away."""
 CHUNKS: Final = 3
 """So many parts of the log at most are taken in before a page: some weeks, in some seconds."""

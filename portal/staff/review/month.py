@@ -19,6 +19,7 @@ from portal.staff.auth import me, roles
 from portal.staff.frame import language
 from portal.staff.review import drawings, said
 from portal.staff.review.door import READERS, blueprint, catch_up, code, month_of, parse_month, show, today
+from portal.staff.review.exports import TABLES
 from portal.staff.review.said import Compared
 from portal.staff.review.strips import Strip, legend, strip
 from portal.staff.shared import shared
@@ -108,6 +109,7 @@ def _show(first: dt.date, late: str) -> flask.Response:
         heat=_heat(hours),
         busiest=_busiest(hours),
         lines=[(said.provider(one), seconds, quality) for one, (seconds, quality) in this.lines.items()],
+        tables=TABLES,
         takes_away=me().role is Role.REVIEWER,
     )
 

@@ -21,7 +21,7 @@ from portal.domain.rollup import OS_FAMILIES
 from portal.domain.staff import Role
 from portal.language import load_languages
 from portal.staff.frame import NAVIGATION
-from portal.staff.review import about, rows
+from portal.staff.review import about, exports, rows
 from portal.store import db
 
 PACKAGE = Path(staff.__file__).parent
@@ -76,6 +76,7 @@ def test_every_code_has_words(app: Flask, code: str) -> None:
         *(f"review.reason.{name}" for name in rows.REASONS),
         *(f"review.os.{name}" for name in OS_FAMILIES),
         *(f"review.link.{name}" for name in get_args(get_type_hints(Uplink)["link"])),
+        *(f"review.table.{name}" for name in exports.TABLES),
         *(f"term.{name}{part}" for name in about.TERMS for part in ("", ".definition")),
         *(f"review.{way}{per}" for way in ("same", "grew", "fell") for per in ("", "-day")),
         *(f"problem.{name}.{part}" for name in db._HINTS for part in ("what", "todo")),
@@ -98,7 +99,7 @@ def test_no_id_is_left_over() -> None:
     built = (
         *("asked.", "field.", "nav.", "role.", "uplink.", "voucher.", "told.", "problem.", "figure."),
         *("act.", "key.", "object.", "value.", "hours.", "today.open", "today.closed"),
-        *("review.method.", "review.os.", "review.link.", "review.reason.", "term."),
+        *("review.method.", "review.os.", "review.link.", "review.reason.", "review.table.", "term."),
     )
     left = {
         one
