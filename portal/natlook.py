@@ -359,17 +359,18 @@ class Exported:
         return [(head, times) for head, times, _ in self._chunks()]
 
     def read(self, numbers: Sequence[int]) -> tuple[list[Dated], list[str]]:
-        """These chunks, and what is wrong with their hashes."""
+        """These chunks, and what is wrong with the chain at them."""
         found: list[Dated] = []
         faults: list[str] = []
+        last: tuple[int, bytes] | None = None
         for head, times, told in self._chunks():
-            if head.number not in numbers:
-                continue
             before, chained = bytes.fromhex(told["before"]), bytes.fromhex(told["hash"])
-            chunk = Chunk(head, before, chained, base64.b64decode(told["sealed"]))
-            if natlog.hash_of(before, head.info(self.site), chunk.sealed) != chained:
-                faults.append(f"Chunk {head.number} was altered.")
-            if found and (found[-1].chunk.head.number + 1 != head.number or found[-1].chunk.hash != before):
-                faults.append(f"Chunk {head.number} does not follow the one before it.")
-            found.append(Dated(chunk, times))
+            if head.number in numbers:
+                chunk = Chunk(head, before, chained, base64.b64decode(told["sealed"]))
+                if last not in (None, (head.number - 1, before)):
+                    faults.append(f"Chunk {head.number} does not follow the one before it.")
+                if natlog.hash_of(before, head.info(self.site), chunk.sealed) != chained:
+                    faults.append(f"Chunk {head.number} was altered.")
+                found.append(Dated(chunk, times))
+            last = (head.number, chained)
         return found, faults

@@ -204,18 +204,21 @@ def settle(db: sqlite3.Connection) -> None:
 
 def faults(db: sqlite3.Connection, site: str, numbers: Sequence[int] | None = None) -> list[str]:
     """What is wrong with the chain, of these chunks or of all: a sentence for each. Reads every byte of them."""
-    number, chained = db.execute("SELECT gone, gone_hash FROM nat_log").fetchone()
+    before = db.execute("SELECT gone, gone_hash FROM nat_log").fetchone()
+    wanted = None if numbers is None else set(numbers)
+    rows = db.execute(f"SELECT {_COLUMNS}, before, hash FROM nat_chunk ORDER BY number")  # noqa: S608
     found: list[str] = []
-    for chunk in chunks(db, numbers):
-        here = chunk.head.number
-        if numbers is None or number + 1 == here:
-            if here != number + 1:
-                found.append(f"Chunks {number + 1} to {here - 1} are missing.")
-            elif chunk.before != chained:
-                found.append(f"Chunk {here} does not follow what stood before it: that was altered.")
-        if hash_of(chunk.before, chunk.head.info(site), chunk.sealed) != chunk.hash:
-            found.append(f"Chunk {here} was altered.")
-        number, chained = here, chunk.hash
+    for row in rows:
+        head, (chained_to, chained) = _head(row[: len(_HEAD)]), row[len(_HEAD) :]
+        if wanted is None or head.number in wanted:
+            if head.number != before[0] + 1:
+                found.append(f"Chunks {before[0] + 1} to {head.number - 1} are missing.")
+            elif chained_to != before[1]:
+                found.append(f"Chunk {head.number} does not follow what stood before it: that was altered.")
+            (sealed,) = db.execute("SELECT sealed FROM nat_chunk WHERE number = ?", (head.number,)).fetchone()
+            if hash_of(chained_to, head.info(site), sealed) != chained:
+                found.append(f"Chunk {head.number} was altered.")
+        before = (head.number, chained)
     return found
 
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,5 +152,8 @@ def natlog_hears(village: Village, phone: Phone) -> bool:
     return [one["mac"] for one in found] == [phone.mac]
 
 
-def test_without_the_switch_nothing_listens(village: Village) -> None:
-    assert listeners(gateway_of(village)) == []
+def test_without_the_switch_nothing_listens_and_no_cipher_is_loaded(logged: Village, village: Village) -> None:
+    off, on = gateway_of(village), gateway_of(logged)
+    assert (len(listeners(off)), len(listeners(on))) == (0, 1)
+    maps = [Path(f"/proc/{gateway.process('meter').pid}/maps").read_text() for gateway in (off, on)]
+    assert ["cryptography" in text for text in maps] == [False, True]

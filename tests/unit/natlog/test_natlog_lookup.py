@@ -154,6 +154,18 @@ def test_a_chunk_that_was_altered_is_named_and_the_rest_is_told(desk: Desk) -> N
     assert "Chunk 1 was altered." in found["faults"]
 
 
+def test_a_chunk_that_is_missing_is_named(desk: Desk, log: NatLog, gateway: Gateway, clock: Clock) -> None:
+    for _ in range(2):
+        gateway.see()
+        clock.forward(60)
+        log.flush()
+    with desk.database.write() as db:
+        db.execute("DELETE FROM nat_chunk WHERE number = 3")
+    found = desk.told("--window", 1, at="2033-05-18T11:40:00")
+    assert found["faults"] == ["Chunks 3 to 3 are missing."]
+    assert found["uncovered"]
+
+
 # --- its traces -------------------------------------------------------------------------------------------------------
 
 
