@@ -330,12 +330,8 @@ def _header(stored: Stored) -> Header:
 def _count(db: sqlite3.Connection, gone: Sequence[Header], signing: SigningKey, now: Now) -> None:
     if not gone:
         return
-    for kind in Class:
-        of_kind = [header for header in gone if header.kind == kind]
-        if of_kind:
-            records = _sum(of_kind)
-            body = {"class": kind.value, "batches": len(of_kind), "records": dict(records)}
-            journal.append(db, Kind.DROPPED, body, now)
+    classes = Counter(header.kind.value for header in gone)
+    journal.append(db, Kind.DROPPED, {"batches": dict(classes), "records": dict(_sum(gone))}, now)
     epoch = store.present_epoch(db, signing.public) or store.begin_epoch(db, now.wall_s, signing.public)
     store.count_dropped(db, epoch.id, len(gone), _sum(gone))
 

@@ -140,7 +140,7 @@ def _of_entry(entry: Entry, hidden: bool) -> Record:
         case Kind.ERASURE:
             return {name: body[name] for name in ("class", "before")}
         case Kind.DROPPED:
-            return {name: body[name] for name in ("class", "batches", "records")}
+            return {name: body[name] for name in ("batches", "records")}
         case Kind.LOST:
             return {}
         case _:

@@ -35,7 +35,9 @@ class Kind(enum.StrEnum):
     FUNNEL = "funnel"  # {day, os: {family: [joined, saw, online]}}: of that local day so far; the last one holds
     ACT = "act"  # {id, actor, role, action, object, digest: of the audit trail's entry}
     ERASURE = "erasure"  # {class, before: first day kept, count: entries erased, first, last: their numbers}
-    DROPPED = "dropped"  # {class, batches, records: {kind: count}}: batches for the office that nobody took in time
+    DROPPED = (
+        "dropped"  # {batches: {class: count}, records: {kind: count}}: for the office, and nobody took them in time
+    )
     LOST = "lost"  # {first, last}: entries that a damaged disk has taken
 
 

@@ -263,7 +263,7 @@ def test_what_is_too_old_goes_and_is_counted(database: Database, figures: Figure
     assert last.dropped.records == {"day": 2, "hour": 48, "session": 16, "stretch": 4}
     assert last.oldest == batches(database)[0].header.number
     told = records(database, Class.NOTICES, FIRST + 7 * DAY)
-    assert {one["class"]: one["batches"] for one in told} == {"stretches": 2, "rollups": 2, "sessions": 2}
+    assert [one["batches"] for one in told] == [{"stretches": 2, "rollups": 2, "sessions": 2}]
     assert [found.code for found in report(database).findings] == ["begins"]
 
 
