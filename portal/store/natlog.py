@@ -21,6 +21,7 @@ from portal.store import journal
 
 _HEAD: Final = tuple(field.name for field in dataclasses.fields(Head))
 _COLUMNS: Final = ", ".join(_HEAD)
+ERASED_AT_ONCE: Final = 1000  # a week of them: one transaction for which no login waits long
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,22 +131,21 @@ class Clock:
 # --- erasure --------------------------------------------------------------------------------------------------------
 
 
-def erase(db: sqlite3.Connection, before_wall_s: float, before: str, now: Now) -> int:
+def erase(db: sqlite3.Connection, before_wall_s: float, before: str, now: Now, most: int = ERASED_AT_ONCE) -> int:
     """Erase the chunks that were over before that moment, the oldest first, and say so in the journal; how many.
 
-    ``before``: the first day that is kept, for the entry. It stops at the first chunk that is to be kept.
+    ``before``: the first day that is kept, for the entry. It stops at the first chunk that is to be kept, and after
+    ``most``: the next call goes on.
     """
     times = Clock(db)
     last, count = 0, 0
-    for head in heads(db):
+    for head in heads(db)[:most]:
         if covers(head, times.times(head))[1] >= before_wall_s * 1000:
             break
         last, count = head.number, count + 1
     if count:
-        first = last - count + 1
         _take_away(db, last)
-        body = {"class": "nat", "before": before, "count": count, "first": first, "last": last}
-        journal.append(db, Kind.ERASURE, body, now)
+        journal.append(db, Kind.ERASURE, {"class": "nat", "before": before, "count": count, "until": last}, now)
     return count
 
 

@@ -278,11 +278,16 @@ def test_what_is_too_old_is_erased_with_an_entry_and_the_rest_stays_whole(five: 
         held = store.held(db)
     assert (entry.kind, entry.body) == (
         Kind.ERASURE,
-        {"class": "nat", "before": "2033-05-18", "count": 2, "first": 1, "last": 2},
+        {"class": "nat", "before": "2033-05-18", "count": 2, "until": 2},
     )
     assert [head.number for head in heads(five)] == [3, 4, 5]
     assert (held.gone, held.dropped, held.chunks) == (2, 0, 3)
     assert faults(five) == []
+
+
+def test_much_is_erased_in_parts(five: Database, clock: Clock) -> None:
+    with five.write() as db:
+        assert [store.erase(db, 1e11, "5138-11-16", clock(), most=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_where_nothing_is_too_old_nothing_is_said(five: Database, clock: Clock) -> None:
