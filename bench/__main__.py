@@ -19,9 +19,12 @@ from bench import (
     follow,
     forwarding,
     guest_pages,
+    natlog,
+    outbox,
     overshoot,
     plan_change,
     portal,
+    reports,
     rollups,
     shaping,
     staff_pages,
@@ -44,8 +47,11 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "kill9": failures.kill9,
     "restore": failures.restore,
     "voucher_batch": vouchers.voucher_batch,
+    "nat_log": natlog.nat_log,
     "changing_line": follow.changing_line,
     "rollup_": rollups.rollups_of_a_year,
+    "report_year": reports.report_year,
+    "outbox_": outbox.outbox_of_90_days,
 }
 # Measures that do not begin with their group's name.
 ALIASES = {
