@@ -15,10 +15,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from portal.cli_acting import desk, fields, login_name, reading, refuse, table
-from portal.cli_outbox import _signing as signing_key
-from portal.cli_outbox import _stdin as stdin_option
-from portal.cli_outbox import _unlocked as unlocked
-from portal.cli_outbox import _write_new as write_new
+from portal.cli_keys import signing_key, stdin_option, unlocked, write_new
 from portal.cli_parts import FILE, options, print_json
 from portal.paths import Paths
 

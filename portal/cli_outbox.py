@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from portal.cli_acting import Desk, desk, fields, reading, refuse
+from portal.cli_keys import content_of, passphrase_from, signing_key, stdin_option, unlocked, write_new
 from portal.cli_parts import FILE, json_option, print_json
 from portal.paths import Paths
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 CHUNK = 32  # batches that are held in memory at once: 2 MB at most
 
-_stdin = click.option("--stdin", "from_stdin", is_flag=True, help="Read the passphrase from standard input, not asked.")
 _directory = click.argument("directory", type=FILE, metavar="DIR")
 _gateway = click.option(
     "--gateway", "gateways", multiple=True, help="Fingerprint of a gateway that may have signed; any number."
@@ -43,7 +43,7 @@ def office() -> None:
 
 @office.command("key")
 @click.argument("file", type=FILE)
-@_stdin
+@stdin_option
 @json_option
 def office_key(file: Path, from_stdin: bool, as_json: bool) -> None:
     """Make the office's key, once: the private half into FILE, the public line for site.toml to the screen.
@@ -53,11 +53,11 @@ def office_key(file: Path, from_stdin: bool, as_json: bool) -> None:
     """
     from portal import sealing  # noqa: PLC0415
 
-    passphrase = _passphrase(from_stdin, confirm=True)
+    passphrase = passphrase_from(from_stdin, confirm=True)
     if wrong := sealing.objection(passphrase):
         refuse(as_json, os.EX_DATAERR, "passphrase", wrong, "Choose a longer one.")
     secret = sealing.new_office_secret()
-    _write_new(file, secret.locked(passphrase), as_json)
+    write_new(file, secret.locked(passphrase), as_json)
     if as_json:
         print_json({"file": str(file), "line": secret.key.line, "fingerprint": secret.key.fingerprint})
         return
@@ -70,7 +70,7 @@ def office_key(file: Path, from_stdin: bool, as_json: bool) -> None:
 @click.option("--key", "key_file", type=FILE, required=True, help="The office's private key.")
 @click.option("--out", type=FILE, required=True, help="The file to write; it must not exist yet.")
 @_gateway
-@_stdin
+@stdin_option
 @json_option
 def office_ack(
     *, directory: Path, key_file: Path, out: Path, gateways: tuple[str, ...], from_stdin: bool, as_json: bool
@@ -82,9 +82,9 @@ def office_ack(
     """
     from portal import acknowledge  # noqa: PLC0415
 
-    secret = _unlocked(key_file, from_stdin, as_json)
+    secret = unlocked(key_file, from_stdin, as_json)
     report = _checked(directory, gateways, secret, as_json)
-    _write_new(out, acknowledge.make(report.chains, secret, time.time()), as_json)
+    write_new(out, acknowledge.make(report.chains, secret, time.time()), as_json)
     count = sum(len(chain.batches) for chain in report.chains)
     if as_json:
         print_json({"file": str(out), "batches": count, **_told(report)})
@@ -104,7 +104,7 @@ def outbox(context: click.Context, site: Path | None, run_dir: Path, data_dir: P
     """Batches for the office: without a command, say how many there are and whose signature they carry."""
     if context.invoked_subcommand is not None:
         return
-    signing = _signing(Paths(run_dir, data_dir))
+    signing = signing_key(Paths(run_dir, data_dir))
     with desk(site, run_dir, data_dir, as_json) as at:
         told = _state(at, signing)
     if as_json:
@@ -150,19 +150,6 @@ def _state(at: Desk, signing: SigningKey | None) -> dict[str, Any]:
     }
 
 
-def _signing(paths: Paths) -> SigningKey | None:
-    """The gateway's key, for root; made where the gateway has not run yet. It is read before root is given up."""
-    from portal import privileges, sealing  # noqa: PLC0415
-
-    try:
-        if os.geteuid() != 0 or not paths.data.exists():
-            return sealing.load_signing(paths.staff)
-        user = privileges.account(privileges.STAFF_USER)
-        return sealing.load_or_make_signing(paths.staff, user.pw_uid, user.pw_gid)
-    except (OSError, ValueError, privileges.PrivilegeError):
-        return None
-
-
 @outbox.command("export")
 @_directory
 @reading
@@ -176,7 +163,7 @@ def outbox_export(directory: Path, site: Path | None, run_dir: Path, data_dir: P
     from portal import outbox as making  # noqa: PLC0415
     from portal.store import outbox as store  # noqa: PLC0415
 
-    signing = _signing(Paths(run_dir, data_dir))
+    signing = signing_key(Paths(run_dir, data_dir))
     with desk(site, run_dir, data_dir, as_json) as at:
         filled = None if signing is None else making.fill(at.database, at.config, signing, at.now)
         with at.database.read() as db:
@@ -208,6 +195,8 @@ def outbox_export(directory: Path, site: Path | None, run_dir: Path, data_dir: P
         made = None if filled is None else asdict(filled)
         print_json({"directory": str(directory), "batches": len(numbers), **asdict(done), "filled": made})
         return
+    if filled is not None and not filled.clock_known:
+        click.echo("New ones wait until NTP has set the clock: connect the gateway to the Internet.", err=True)
     if not numbers:
         click.echo("The outbox is empty." + ("" if at.config.office.key else " Set office.key in site.toml first."))
         return
@@ -228,7 +217,7 @@ def outbox_ack(file: Path, site: Path | None, run_dir: Path, data_dir: Path, as_
     from portal.domain.model import Now  # noqa: PLC0415
     from portal.sealing import parse_office_key  # noqa: PLC0415
 
-    content = _content(file, acknowledge.MAX_BYTES, as_json)
+    content = content_of(file, acknowledge.MAX_BYTES, as_json)
     with desk(site, run_dir, data_dir, as_json) as at:
         if at.config.office.key is None:
             hint = "Only the office whose key stands there can acknowledge."
@@ -251,7 +240,7 @@ def outbox_ack(file: Path, site: Path | None, run_dir: Path, data_dir: Path, as_
 @_directory
 @click.option("--key", "key_file", type=FILE, default=None, help="The office's private key: open every batch too.")
 @_gateway
-@_stdin
+@stdin_option
 @json_option
 def outbox_check(
     *, directory: Path, key_file: Path | None, gateways: tuple[str, ...], from_stdin: bool, as_json: bool
@@ -261,7 +250,7 @@ def outbox_check(
     Exit status 0 if every batch is good and none is missing between two, 65 if not. That more came after the last
     batch, no batch can tell.
     """
-    secret = None if key_file is None else _unlocked(key_file, from_stdin, as_json)
+    secret = None if key_file is None else unlocked(key_file, from_stdin, as_json)
     report = _checked(directory, gateways, secret, as_json)
     if as_json:
         print_json(_told(report))
@@ -276,7 +265,7 @@ def outbox_check(
 @click.option("--output", type=FILE, required=True, help="The file of NDJSON to write; it must not exist yet.")
 @click.option("--every", is_flag=True, help="Every batch, not only the revision of each day that holds.")
 @_gateway
-@_stdin
+@stdin_option
 @json_option
 def outbox_open(
     *,
@@ -295,7 +284,7 @@ def outbox_open(
     from portal import batchfiles  # noqa: PLC0415
     from portal.domain import batchcheck  # noqa: PLC0415
 
-    secret = _unlocked(key_file, from_stdin, as_json)
+    secret = unlocked(key_file, from_stdin, as_json)
     report = _checked(directory, gateways, secret, as_json)
     every_one = [one for chain in report.chains for one in chain.batches if one.body is not None]
     chosen = every_one if every else batchcheck.holding(report.chains)
@@ -308,7 +297,7 @@ def outbox_open(
                 write(line)
                 written += 1
 
-    _write_new(output, work, as_json)
+    write_new(output, work, as_json)
     if as_json:
         print_json({"file": str(output), "records": written, **_told(report)})
     else:
@@ -364,52 +353,6 @@ def _say(report: Report) -> None:
         click.echo("There are no batches.")
     elif report.good:
         click.echo("All are good.")
-
-
-def _unlocked(file: Path, from_stdin: bool, as_json: bool) -> OfficeSecret:
-    from portal import sealing  # noqa: PLC0415
-
-    content = _content(file, 65_536, as_json)
-    try:
-        return sealing.unlock(content, _passphrase(from_stdin))
-    except sealing.SealingError as error:
-        refuse(as_json, os.EX_DATAERR, "office-key", error.message, error.hint)
-
-
-def _content(file: Path, most: int, as_json: bool) -> bytes:
-    try:
-        with file.open("rb") as opened:
-            return opened.read(most)
-    except OSError as error:
-        refuse(as_json, os.EX_NOINPUT, "read", f"{file} cannot be read: {error.strerror}.", "Check the path.")
-
-
-def _passphrase(from_stdin: bool, *, confirm: bool = False) -> str:
-    """Never an argument: those stand in the list of processes, and in the shell's history."""
-    if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm, err=True))
-
-
-def _write_new(file: Path, content: bytes | Callable[[Callable[[bytes], object]], None], as_json: bool) -> None:
-    """Into a file that does not exist yet, for its owner alone, fsynced; one that fails half way is taken away."""
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        message = f"{file} exists already, and is not overwritten."
-        refuse(as_json, os.EX_CANTCREAT, "exists", message, "Name another file.")
-    except OSError as error:
-        message = f"{file} cannot be written: {error.strerror}."
-        refuse(as_json, os.EX_CANTCREAT, "write", message, "Check the path.")
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content) if isinstance(content, bytes) else content(out.write)
-            out.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        file.unlink(missing_ok=True)
-        message = f"{file} cannot be written: {error.strerror}."
-        refuse(as_json, os.EX_CANTCREAT, "write", message, "Is the disk full?")
 
 
 COMMANDS = (office, outbox)
