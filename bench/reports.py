@@ -5,7 +5,6 @@ It must not know how a report is made.
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
 import sys
@@ -57,11 +56,22 @@ def _report(home: Path, year: Year, form: str, out: Path, *more: str) -> tuple[f
     out.unlink(missing_ok=True)
     places = ("--site", str(home / "site.toml"), "--run-dir", str(home), "--data-dir", str(home))
     command = (sys.executable, "-m", "portal.cli", "report", "--year", str(year.first.year), "--format", form)
-    began_s = time.monotonic()
-    running = subprocess.Popen([*command, *more, *places, "--out", str(out)], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(running.pid, 0)
-    took_s = time.monotonic() - began_s
-    running.returncode = os.waitstatus_to_exitcode(status)
+    began_s, peak_kb = time.monotonic(), 0
+    with subprocess.Popen([*command, *more, *places, "--out", str(out)], stdout=subprocess.DEVNULL) as running:
+        while running.poll() is None:  # and not wait4's figure, which counts this process's size before the exec too
+            peak_kb = max(peak_kb, _peak_kb(running.pid))
+            time.sleep(0.01)
+        took_s = time.monotonic() - began_s
     if running.returncode:
         raise RuntimeError(f"the report as {form} ended with {running.returncode}")
-    return took_s, used.ru_maxrss / 1024
+    return took_s, peak_kb / 1024
+
+
+def _peak_kb(pid: int) -> int:
+    """The largest resident size so far (VmHWM, proc(5)); 0 where it has ended."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = [line for line in text.splitlines() if line.startswith("VmHWM:")]
+    return int(found[0].split()[1]) if found else 0
