@@ -158,6 +158,12 @@ def test_who_may_not_sign_exports_what_there_is(
     assert told("outbox", *gateway)["number"] == 12
 
 
+def test_it_is_said_when_the_clock_is_waited_for(tmp_path: Path, gateway: list[str | Path], database: Database) -> None:
+    with database.write() as db:
+        db.execute("UPDATE meta SET trusted_boot_id = ''")
+    assert "until NTP has set the clock" in run("outbox", "export", tmp_path, *gateway).stderr
+
+
 def refuse(_: Path) -> None:
     raise PermissionError
 
