@@ -15,13 +15,13 @@ from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from portal import clock, passwords, sync
 from portal.config import SiteConfig
-from portal.domain import asking
+from portal.domain import asking, codes
 from portal.domain.asking import AdministrationError
 from portal.domain.model import EndReason, Notice, Now
 from portal.domain.office import Account, Batch, Closure, ClosureKind, Device, Voucher
 from portal.domain.siterules import SiteRules
 from portal.paths import Paths
-from portal.store import accounts, audit, closures, devices, notices, sessions, vouchers
+from portal.store import accounts, audit, closures, devices, erasure, notices, sessions, vouchers
 from portal.store.db import Database, StoreError
 
 T = TypeVar("T")
@@ -242,6 +242,31 @@ class Administration:
             return Change(after, f"device {mac}", before and _rule_of(before), said, moves_people=True)
 
         return self.perform(action, change)
+
+    def erase_device(self, target: str) -> Done[int]:
+        """Erase what is known of a device, or of all that came with a return code, at its owner's request.
+
+        Returns how many rows went. Who is online there is cut off. The audit trail says that it was done, and not for whom.
+        """
+        code = codes.parse(target)
+        mac = asking.mac(target) if code is None else None
+
+        def erase(db: sqlite3.Connection, now: Now) -> Change[int]:
+            erasure.prepare(db)
+            macs = erasure.macs_of(db, code) if mac is None else [mac]
+            found = [devices.by_mac(db, one) for one in macs]
+            if any(one is not None and one.rule is not None for one in found):
+                raise AdministrationError("device-ruled")
+            running = [session.id for one in macs if (session := sessions.not_ended_of(db, one)) is not None]
+            ended = self._end(db, running, EndReason.STAFF, now)
+            count = sum(erasure.device(db, one) for one in macs)
+            if not count:
+                raise AdministrationError("device-unknown", text=target)
+            erasure.say(db, "request", "", count, now)
+            said = {"devices": len(macs), "rows": count, "sessions_ended": ended}
+            return Change(count, "device", after=said, moves_people=True)
+
+        return self.perform("device.erase", erase)
 
     # --- hours ------------------------------------------------------------------------------------------------------
 

@@ -215,6 +215,17 @@ def device_clear(at: Desk, mac: str) -> None:
     at.done(done, asdict(done.value), f"{done.value.mac} is as any other again.")
 
 
+@command(device, "erase", click.argument("target", metavar="MAC|CODE"))
+def device_erase(at: Desk, target: str) -> None:
+    """Erase what is known of a device, at its owner's request.
+
+    By its MAC, or by the return code that its page shows: then of all devices that came with it. Who is online there is
+    cut off, and is somebody new afterwards. What the usage log tells of its sessions stays, under a pseudonym.
+    """
+    done = at.acts.erase_device(target)
+    at.done(done, {"rows": done.value}, f"{done.value} rows are erased.")
+
+
 def _rule(one: Device) -> str:
     return f"allow {one.rule_plan}" if one.rule == "allow" else one.rule or ""
 

@@ -32,6 +32,14 @@ PROBLEMS: Final[dict[str, tuple[str, str]]] = {
         "Name the day too, like 2026-12-31T16:00, or wait until the clock is right.",
     ),
     "closure-unknown": ("There is no opening or closing {id}.", "`gerbang hours show` shows them all."),
+    "device-ruled": (
+        "An operator has allowed or blocked this device.",
+        "`gerbang device clear` takes that back; then ask again.",
+    ),
+    "device-unknown": (
+        "Nothing is known of {text!r}.",
+        "Write the device's MAC, or the return code that its page shows.",
+    ),
     "device-no-rule": ("The device {mac} is neither allowed nor blocked.", "There is nothing to undo."),
     "done-already": ("That has been done before: {object}.", "There is nothing left to do."),
     "mac-wrong": (

@@ -387,6 +387,15 @@ _ARRIVALS: Final = (
     ) STRICT
     """,
     "INSERT INTO arrival_mark (id) VALUES (1)",
+    # One row. The last local day that erasing has seen, and how many there were since the clock leapt.
+    """
+    CREATE TABLE erasure_seen (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        day TEXT NOT NULL DEFAULT '',
+        days INTEGER NOT NULL DEFAULT 0
+    ) STRICT
+    """,
+    "INSERT INTO erasure_seen (id) VALUES (1)",
 )
 
 # What portal.store.rollups makes of the journal; it can be made again at any time.
@@ -501,7 +510,7 @@ _RECORDS: Final = (
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE TABLE record_funnel (day TEXT PRIMARY KEY, os TEXT NOT NULL) STRICT, WITHOUT ROWID",
-    # Nothing here is of a person. ``latency`` and ``loss`` are all samples' in order, as JSON.
+    # Nothing here is of a person. ``latency`` and ``loss`` are all samples' in order, with commas.
     """
     CREATE TABLE hour_figures (
         began_wall_ms INTEGER PRIMARY KEY,

@@ -9,6 +9,7 @@ CREATE TABLE device ( mac TEXT PRIMARY KEY CHECK (length(mac) = 17), person_id I
 CREATE INDEX device_person ON device (person_id);
 CREATE INDEX device_rule ON device (rule) WHERE rule IS NOT NULL;
 CREATE INDEX device_terms_person ON device (terms_person_id);
+CREATE TABLE erasure_seen ( id INTEGER PRIMARY KEY CHECK (id = 1), day TEXT NOT NULL DEFAULT '', days INTEGER NOT NULL DEFAULT 0 ) STRICT;
 CREATE TABLE hour_figures ( began_wall_ms INTEGER PRIMARY KEY, day TEXT NOT NULL, hour INTEGER NOT NULL, devices INTEGER NOT NULL, sessions INTEGER NOT NULL, peak_online INTEGER NOT NULL, p95_online INTEGER NOT NULL, up_bytes INTEGER NOT NULL, down_bytes INTEGER NOT NULL, off_ms INTEGER NOT NULL, down_ms INTEGER NOT NULL, degraded_ms INTEGER NOT NULL, up_ms INTEGER NOT NULL, unknown_ms INTEGER NOT NULL, lost_ms INTEGER NOT NULL, before_ms INTEGER NOT NULL, latency TEXT NOT NULL, loss TEXT NOT NULL, provider TEXT NOT NULL, link TEXT NOT NULL ) STRICT;
 CREATE INDEX hour_figures_day ON hour_figures (day);
 CREATE TABLE journal ( seq INTEGER PRIMARY KEY CHECK (seq >= 1), kind TEXT NOT NULL, boot_id TEXT NOT NULL, boot_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL, trusted INTEGER NOT NULL CHECK (trusted IN (0, 1)), body TEXT NOT NULL, hash BLOB NOT NULL CHECK (length(hash) = 32) ) STRICT;

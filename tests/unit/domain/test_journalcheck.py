@@ -129,7 +129,7 @@ def test_what_was_erased_is_accounted_for_by_the_entry_that_tells_of_it() -> Non
 
 
 def test_more_gone_than_was_told_of_is_a_finding() -> None:
-    log = told(TEN, Kind.ERASURE, count=5, first=2, last=8)
+    log = told(TEN, Kind.ERASURE, **{"class": "samples", "count": 5, "first": 2, "last": 8})
     assert first_of(verify(erased(log, (2, 5), (7, 8)))) == (Wrong.UNACCOUNTED, 2, 8)
     assert first_of(verify(erased(log, (2, 4), (7, 8), (10, 10)))) == (Wrong.UNACCOUNTED, 10, 10)
     assert first_of(verify(erased(TEN, (2, 4)))) == (Wrong.UNACCOUNTED, 2, 4)
@@ -142,7 +142,7 @@ def test_an_erasure_elsewhere_accounts_for_no_entry() -> None:
 
 
 def test_an_altered_entry_between_tombs_is_named() -> None:
-    log = told(TEN, Kind.ERASURE, count=5, first=2, last=8)
+    log = told(TEN, Kind.ERASURE, **{"class": "samples", "count": 5, "first": 2, "last": 8})
     items = erased(log, (2, 4), (7, 8))
     for at in (1, 5, 6, 9, 10):
         changed = [item._replace(wall_ms=5) if isinstance(item, Raw) and item.seq == at else item for item in items]
