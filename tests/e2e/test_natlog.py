@@ -16,7 +16,7 @@ import pytest
 
 from portal.sealing import OfficeSecret
 from tests.e2e.conftest import NewPhone, phones_of
-from tests.e2e.test_config_apply import wait
+from tests.e2e.test_config_apply import apply, config, wait
 from tests.village import internet, story
 from tests.village.box import Process, signal_process, wait_gone
 from tests.village.gateway import DATA, RUN, GerbangGateway
@@ -157,3 +157,19 @@ def test_without_the_switch_nothing_listens_and_no_cipher_is_loaded(logged: Vill
     assert (len(listeners(off)), len(listeners(on))) == (0, 1)
     maps = [Path(f"/proc/{gateway.process('meter').pid}/maps").read_text() for gateway in (off, on)]
     assert ["cryptography" in text for text in maps] == [False, True]
+
+
+def test_the_switch_is_turned_while_people_are_online(own_village: Village) -> None:
+    gateway = gateway_of(own_village)
+    with phones_of(own_village) as new:
+        phone = new()
+        phone.login()
+        phone.wait_online()
+        done = apply(gateway, log={"nat": True}, office={"key": OFFICE.key.line})
+        assert done.returncode == 0, done.stderr
+        wait(lambda: len(listeners(gateway)) == 1)
+        assert phone.is_online()
+        assert config(gateway, "revert").returncode == 0
+        wait(lambda: listeners(gateway) == [])
+        assert phone.is_online()
+    assert apply(gateway, log={"nat": True}).returncode == 78, "without the office's key"

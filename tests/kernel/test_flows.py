@@ -208,3 +208,17 @@ def test_the_daemon_leaves_no_listener_behind(desk: Desk) -> None:
     desk.engine.stop(keep=False)
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+
+
+EVENTS = "net.netfilter.nf_conntrack_events"
+
+
+@pytest.mark.parametrize(("before", "meanwhile"), [("0", "1"), ("1", "1"), ("2", "2")])
+def test_a_kernel_that_was_told_to_tell_nothing_tells_until_the_daemon_is_gone(
+    scene: Scene, before: str, meanwhile: str
+) -> None:
+    scene.gateway.sysctl(EVENTS, before)
+    scene.kernel.setup()
+    assert scene.out("sysctl", "-n", EVENTS).strip() == meanwhile
+    scene.kernel.teardown()
+    assert scene.out("sysctl", "-n", EVENTS).strip() == before
