@@ -17,8 +17,6 @@ from portal.cli_parts import FILE, options, print_json
 if TYPE_CHECKING:
     import datetime as dt
 
-    from portal.reports.report import Report
-
 FORMATS = ("xlsx", "csv", "csv-id", "html")
 TABLES = ("ringkasan", "hari", "sesi", "metadata", "definisi")
 
@@ -68,6 +66,9 @@ def report(
         raise click.UsageError("With --json the report goes into a file: name it with --out.")
     if out is None and form == "xlsx" and sys.stdout.isatty():
         raise click.UsageError("A workbook is not for a screen: name a file with --out.")
+    from portal.reports import files  # noqa: PLC0415
+
+    files.warm()
     with tempfile.TemporaryFile() as file:  # whole before a byte of it is where somebody may take it for a report
         with desk(site, run_dir, data_dir, as_json) as at:
             _make(at, period, form, table, file)
@@ -88,6 +89,7 @@ def _period(month: str | None, year: str | None) -> tuple[dt.date, dt.date]:
 
 
 def _make(at: Desk, period: tuple[dt.date, dt.date], form: str, table: str, file: IO[bytes]) -> None:
+    from portal.reports import files  # noqa: PLC0415
     from portal.reports import reading as reports  # noqa: PLC0415
     from portal.store import rollups  # noqa: PLC0415
 
@@ -96,28 +98,13 @@ def _make(at: Desk, period: tuple[dt.date, dt.date], form: str, table: str, file
     with at.database.read() as db:
         found = reports.read(db, at.config, *period, at.now.wall_s)
         if found is not None:
-            _write(found, form, table, file)
+            files.write(found, form, table, file)
     if found is None:
         message = f"There is no log of {period[0]} to {period[1]}."
         refuse(at.as_json, os.EX_DATAERR, "report-empty", message, "Name a month in which the gateway ran.")
     at.acts.record(
         "report.export", f"report {found.stem}", after={"format": form} | ({"table": table} if "csv" in form else {})
     )
-
-
-def _write(report: Report, form: str, table: str, file: IO[bytes]) -> None:
-    if form == "xlsx":
-        from portal.reports import xlsx  # noqa: PLC0415
-
-        xlsx.write(report, file)
-    elif form == "html":
-        from portal.reports import html  # noqa: PLC0415
-
-        file.write(html.render(report).encode())
-    else:
-        from portal.reports import delimited  # noqa: PLC0415
-
-        delimited.write(report.tables[table], delimited.DIALECTS[form], file)
 
 
 def _hand_over(file: IO[bytes], out: Path | None, as_json: bool) -> None:

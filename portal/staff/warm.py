@@ -12,7 +12,7 @@ from portal import certificate, passwords, release, site  # noqa: F401 - two of 
 from portal.config import SiteConfig
 from portal.domain.office import Batch, Voucher
 from portal.markdown import to_html
-from portal.reports import words as reports
+from portal.reports import files
 from portal.staff.review import charts
 from portal.technician import words
 from portal.vouchers import html
@@ -21,9 +21,9 @@ from portal.vouchers.sheet import Paper, sheet_of
 
 def warm(config: SiteConfig) -> None:
     """Check one site.toml with mistakes, print one voucher, check one password, render one of each kind of Markdown and
-    of each kind of chart."""
+    of each kind of chart, write one report in each format."""
     words.languages()
-    reports.languages()
+    files.warm()
     for kind in charts.Kind:
         series = [charts.Series("a", [1.5, None]), charts.Series("b", [2.0, 1.0])]
         for size in charts.Size:

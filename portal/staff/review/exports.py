@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import secrets
 import tempfile
-from typing import IO, Final
+from typing import Final
 
 import flask
 from werkzeug.exceptions import NotFound
 
 from portal.domain.staff import Role
-from portal.reports import delimited, html, reading, xlsx
-from portal.reports.report import Report
+from portal.reports import delimited, files, reading
 from portal.staff.auth import me, roles
 from portal.staff.review.door import blueprint, catch_up
 from portal.staff.shared import shared
@@ -47,7 +46,7 @@ def export(month: str, form: str) -> flask.Response:
             report = reading.read(db, shared().config, *period, shared().read_clock().wall_s)
             if report is None:
                 raise NotFound
-            _write(report, form, table, nonce, file)
+            files.write(report, form, table, file, nonce)
         told = {"format": form} | ({"table": table} if form in delimited.DIALECTS else {})
         shared().administration(me().name, me().role).record("report.export", f"report {report.stem}", after=told)
     except BaseException:
@@ -61,12 +60,3 @@ def export(month: str, form: str) -> flask.Response:
             f"default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'"
         )
     return response
-
-
-def _write(report: Report, form: str, table: str, nonce: str, file: IO[bytes]) -> None:
-    if form == "xlsx":
-        xlsx.write(report, file)
-    elif form == PRINT:
-        file.write(html.render(report, nonce).encode())
-    else:
-        delimited.write(report.tables[table], delimited.DIALECTS[form], file)
