@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from bench import (
+    card,
     failures,
     follow,
     forwarding,
@@ -47,6 +48,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "kill9": failures.kill9,
     "restore": failures.restore,
     "voucher_batch": vouchers.voucher_batch,
+    "card_writes": card.card_writes,
     "nat_log": natlog.nat_log,
     "changing_line": follow.changing_line,
     "rollup_": rollups.rollups_of_a_year,
@@ -61,6 +63,7 @@ ALIASES = {
     "memory": "storm_500",
     "guest_wrong_password": "guest_pages",
     "year_database": "rollup_",
+    "card": "card_writes",
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import selectors
 import shutil
+import signal
 import socket
 import sqlite3
 import struct
@@ -22,9 +23,11 @@ from bench.crowd import crowd, go, on_disk, online
 from bench.result import Reach, Result
 from netctl.api.errors import NetctlError
 from portal import clock
-from portal.meter import FLUSH_S, TICK_S
+from portal.meter import TICK_S
 from portal.store import sessions
 from portal.store.db import Database
+from tests.village.box import signal_process
+from tests.village.gateway import name_of
 from tests.village.internet import WEB
 from tests.village.phone import Phone
 from tests.village.village import Village
@@ -104,8 +107,13 @@ def _books(village: Village) -> Books:
 
 
 def _flushed(village: Village) -> Books:
-    """The books after a whole round of flushing with nobody talking: what counts twice would have done so by then."""
-    time.sleep(FLUSH_S + 2 * TICK_S)
+    """The books after the meter wrote all that it knew, twice, with nobody talking: what counts twice has done so."""
+    gateway: Any = village.gateway
+    for _ in range(2):
+        time.sleep(2 * TICK_S)
+        (meter,) = (one for one in gateway.processes() if name_of(one) == "meter")
+        signal_process(meter, signal.SIGTERM)
+        gateway.wait_restarted("meter", meter)
     return _books(village)
 
 

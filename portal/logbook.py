@@ -19,8 +19,10 @@ from portal.domain.model import Now
 from portal.domain.uplink import UplinkView
 from portal.store import journal, sessions
 
-SLOT_S: Final = 300.0  # totals are written and a sample is taken as often: an SD card wears with every write
+SLOT_S: Final = 300.0  # a sample is taken as often
 QUARTER_SLOTS: Final = 3
+TOTALS_S: Final = 2 * SLOT_S
+"""Totals are written as often at least: at the quarter, and five minutes before it. A card wears with every write."""
 HEARTBEAT_S: Final = 60.0  # after a power cut, what was left to everybody is exact to this
 OFFSET_MOVED_MS: Final = 2000
 _BEFORE_S, _AFTER_S = 0.4, 0.02  # around the end of a slot
@@ -85,6 +87,11 @@ class Logbook:
         if self._slot is None:
             self._slot = slot_of(now.wall_s)
         return slot_of(now.wall_s) != self._slot
+
+    def totals_are_due(self, now: Now) -> bool:
+        """Not where only the first slot of a quarter is over."""
+        begun = slot_of(now.wall_s)
+        return self._slot is None or begun - self._slot != 1 or begun % QUARTER_SLOTS != 1
 
     def slot(self, db: sqlite3.Connection, view: UplinkView, read_boot_s: float, now: Now) -> None:
         """What is due at the end of a slot, where one is over: a sample, and at a quarter what each session moved.

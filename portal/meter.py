@@ -3,7 +3,7 @@
 It must not know Flask, nor anything of the kernel but what netctl.api says.
 
 Every TICK_S the counters are read and the whole state is pushed. An SD card wears with every write, so totals reach it
-only at the end of each of the wall clock's five minutes (portal.logbook), when the meter stops, and at once of sessions
+only twice in each quarter of the wall clock's hour (portal.logbook), when the meter stops, and at once of sessions
 that end or slow; in between goes a heartbeat. Whatever kills the meter: the kernel keeps counting, and the next one
 goes on from the readings that the totals on the disk include.
 """
@@ -313,13 +313,18 @@ class Meter:
         return new
 
     def _flush(self, *, stopping: bool = False) -> None:
-        """Everything that is known, with what is due in the log."""
+        """Everything that is known, or what is due in the log alone."""
         trusted = self._is_trusted()
         with self._database.write() as database:
             now = self._read_clock()
             sessions.note_time(database, now)
-            new = self._new_readings()
-            held = self._count(database, now, new)
+            new: dict[CounterKey, Reading] = {}
+            held: dict[CounterKey, Reading] = {}
+            if stopping or trusted is not self._was_trusted or self._log.totals_are_due(now):
+                new = self._new_readings()
+                held = self._count(database, now, new)
+            else:
+                people.note_trusted(database, self._moment(database, now))
             if self._view.since_boot_s is not None and self._view.state is self._uplink.state:
                 sessions.set_uplink(database, self._view, now)
             self._log.slot(database, self._view, self._polled_boot_s or now.boot_s, now)
@@ -329,8 +334,8 @@ class Meter:
             forgets = now.boot_s >= self._forget_due_boot_s
             if forgets:
                 counters.forget(database, now)
-        self._note_counted(new, held)
         self._flushed = {key: reading for key, reading in self._flushed.items() if key in self._seen}
+        self._note_counted(new, held)
         self._log.slot_kept(now)
         self._funnel.kept()
         self._was_trusted = trusted

@@ -126,6 +126,15 @@ def create(
 
 def remember_device(db: sqlite3.Connection, mac: str, person: Person, now: Now) -> None:
     """This person uses this device now."""
+    known = db.execute(
+        """
+        UPDATE device SET seen_wall_s = :wall_s
+        WHERE mac = :mac AND person_id IS :person AND (:method <> 'terms' OR terms_person_id IS :person)
+        """,
+        {"mac": mac, "person": person.id, "method": person.method, "wall_s": now.wall_s},
+    )
+    if known.rowcount:  # as mostly; what follows writes two pages more, of the indexes
+        return
     db.execute(
         """
         INSERT INTO device (mac, person_id, terms_person_id, seen_wall_s)

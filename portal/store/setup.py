@@ -22,6 +22,10 @@ MODE: Final = 0o660
 """Two users of one group share the database: guest and meter, and the staff pages. SQLite gives its log and its shared
 memory the mode of the file itself (sqlite.org/src, findCreateFileMode), whatever the umask."""
 
+PAGE_BYTES: Final = 1024
+"""SQLite's log takes whole pages, and most of what is written changes a row here and there: smaller ones than usual
+spare the SD card (docs/measurements.md, card_writes_mb_day), and cost 1 % of the file."""
+
 
 def ensure(path: Path) -> None:
     """Make sure that the database at ``path`` exists, is Gerbang's and has this version's schema. Raises StoreError.
@@ -92,6 +96,8 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
             share(path)
             connection = db.connect_any_version(path)
             try:
+                if db.schema_version(connection) < db.SCHEMA_VERSION:
+                    make_pages_small(connection)
                 if db.schema_version(connection) <= db.SCHEMA_VERSION:
                     migrate(connection)
                 db.check_identity(connection, path)
@@ -103,6 +109,17 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
         raise db.store_error(error, path) from error
 
 
+def make_pages_small(connection: sqlite3.Connection) -> None:
+    """Of an older version, once: rewritten whole or not at all, and left as it is where the disk has no room for it."""
+    ((page_bytes,),) = connection.execute("PRAGMA page_size").fetchall()
+    if page_bytes != PAGE_BYTES:
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = DELETE")  # VACUUM changes the size only without the log
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            connection.execute("VACUUM")
+    connection.execute("PRAGMA journal_mode = WAL")  # also where a power cut came before this the last time
+
+
 def build(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> Path:
     """A new file, under a name beside ``path``: renamed later, so that a power cut leaves a whole database or none."""
     new = path.with_name(path.name + ".new")
@@ -111,6 +128,7 @@ def build(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> Path:
     connection = sqlite3.connect(new, isolation_level=None)
     try:
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         migrate(connection)
         connection.execute("PRAGMA journal_mode = WAL")
     finally:

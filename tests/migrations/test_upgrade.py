@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import resource
 import signal
 import sqlite3
 from pathlib import Path
@@ -99,6 +100,53 @@ def test_nothing_old_is_lost_and_who_is_online_goes_on(version_1: Path) -> None:
         assert (use.seconds, use.up_bytes, use.down_bytes) == (500.0, 10, 200), "from the last moment that was written"
         assert sessions.end(connection, RUNNING, EndReason.LOGOUT, NOW, ZONE)
     database.close()
+
+
+def test_a_power_cut_while_the_pages_are_made_small_leaves_all_rows(version_1: Path, tmp_path: Path) -> None:
+    before = old_columns(version_1)
+    assert rows(version_1, "PRAGMA page_size") != [(setup.PAGE_BYTES,)]
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for at in itertools.count(1):
+        for file in tmp_path.iterdir():
+            file.unlink()
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+
+        def dying(at: int = at) -> None:
+            connection = db.connect_any_version(version_1)
+            begun = itertools.count(1)
+            connection.set_progress_handler(  # VACUUM is one statement
+                lambda: os.kill(os.getpid(), signal.SIGKILL) if next(begun) == at else None, 25
+            )
+            setup.make_pages_small(connection)
+
+        try:
+            setup.in_child(dying)
+        except StoreError as error:
+            assert "ended with -9" in str(error)
+        else:
+            break
+        assert old_columns(version_1) == before
+        setup.ensure(version_1)
+        assert old_columns(version_1) == before
+        assert rows(version_1, "PRAGMA page_size") == [(setup.PAGE_BYTES,)]
+        assert rows(version_1, "PRAGMA journal_mode") == [("wal",)]
+    assert at > 10, "every part of it had its turn"
+
+
+def test_a_disk_without_room_for_small_pages_keeps_the_large_ones(version_1: Path) -> None:
+    before = old_columns(version_1)
+
+    def on_a_full_disk() -> object:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        with contextlib.closing(db.connect_any_version(version_1)) as connection:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+            setup.make_pages_small(connection)
+            return connection.execute("PRAGMA page_size").fetchone()
+
+    assert setup.in_child(on_a_full_disk) == [4096]
+    assert old_columns(version_1) == before
+    assert rows(version_1, "PRAGMA journal_mode") == [("wal",)]
 
 
 def test_ids_go_on_where_they_were(version_1: Path) -> None:

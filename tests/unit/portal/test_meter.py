@@ -17,13 +17,13 @@ from portal.domain.uplink import UplinkView
 from portal.gatekeeper import GateError
 from portal.meter import Meter
 from portal.paths import Paths
-from portal.store import counters, people
+from portal.store import counters, people, setup
 from tests.unit.portal.conftest import CONFIG, ENDLESS, ZONE, Allow
 from tests.unit.portal.fakes import Clock, Netctl, unreachable
 
 Query = Callable[..., list[tuple[Any, ...]]]
 VIEW = UplinkView()
-SLOT_S = int(logbook.SLOT_S)  # within which totals reach the disk
+TOTALS_S = int(logbook.TOTALS_S)  # within which totals reach the disk
 MAC = "02:00:00:00:00:01"
 
 
@@ -45,21 +45,21 @@ def total(query: Query) -> Any:
 # --- bytes ------------------------------------------------------------------------------------------------------------
 
 
-def test_bytes_reach_the_disk_at_the_end_of_each_of_the_wall_clocks_five_minutes(
+def test_bytes_reach_the_disk_twice_in_each_quarter_of_an_hour(
     meter: Meter, session: Session, netctl: Netctl, clock: Clock, query: Query
 ) -> None:
-    left_s = SLOT_S - clock.now.wall_s % SLOT_S
     meter.tick(VIEW)
-    netctl.send(session.id, 100, 1000)
-    ticks(meter, clock, left_s)
-    assert total(query) == (0, 0)
+    clock.forward(900 - clock.now.wall_s % 900)
     meter.tick(VIEW)
-    assert total(query) == (100, 1000)
-    netctl.send(session.id, 1, 1)
-    ticks(meter, clock, SLOT_S)
-    assert total(query) == (100, 1000)
-    meter.tick(VIEW)
-    assert total(query) == (101, 1001)
+    before, times = total(query), []
+    for passed_s in range(5, 1801, 5):
+        netctl.send(session.id, 1, 1)
+        clock.forward(5)
+        meter.tick(VIEW)
+        if total(query) != before:
+            before = total(query)
+            times.append(passed_s)
+    assert times == [600, 900, 1500, 1800]
 
 
 def test_sigterm_writes_what_is_known(meter: Meter, session: Session, netctl: Netctl, query: Query) -> None:
@@ -112,7 +112,7 @@ def test_a_reading_that_overlapped_another_is_taken_again(
         earlier = counters.Reading(60, 600, 1, 1, held.sent_boot_s - 1, held.received_boot_s)
         counters.account(database, {key: earlier}, people.moment(database, clock(), ZONE))
     clock.forward(30)
-    ticks(meter, clock, 2 * SLOT_S)
+    ticks(meter, clock, 2 * TOTALS_S)
     assert total(query) == (100, 1000)
 
 
@@ -150,7 +150,7 @@ def test_bytes_of_a_logout_are_counted_with_it_and_those_that_passed_meanwhile_b
         patch.setattr(netctl, "apply", busy_until_closed)
         gate.logout(session)
     assert total(query) == (100, 1000)
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     assert total(query) == (105, 1050)
 
 
@@ -165,7 +165,7 @@ def test_a_logout_while_netctl_is_away_leaves_its_bytes_to_the_meter(
         gate.logout(session)
     assert query("SELECT end_reason, up_bytes FROM session") == [("logout", 0)]
     netctl.failing = None
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     assert total(query) == (100, 1000)
 
 
@@ -176,23 +176,23 @@ def test_what_netctl_no_longer_reports_is_kept_until_it_is_on_the_disk(
     netctl.send(session.id, 100, 1000)
     meter.tick(VIEW)
     netctl.counters.clear()
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     assert total(query) == (100, 1000)
     assert meter._seen == {}, "and then forgotten"
 
 
 @pytest.mark.parametrize("people", [0, 20])
-def test_idle_phones_cost_a_page_a_heartbeat_and_three_a_flush(
+def test_idle_phones_cost_a_page_a_heartbeat_and_a_few_a_flush(
     meter: Meter, gate: Gate, clock: Clock, query: Query, paths: Paths, people: int
 ) -> None:
     log = paths.database.with_name("gerbang.db-wal")
     for number in range(people):
         gate.enter_by_terms(f"02:00:00:00:00:{number:02x}", f"10.77.0.{number + 9}", "1")
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     query("PRAGMA wal_checkpoint(TRUNCATE)")
-    ticks(meter, clock, SLOT_S)
-    pages = (log.stat().st_size - 32) / (4096 + 24)
-    assert 5 <= pages <= 5 + 3 + 1, "the row of meta; with them at the end the log and the rows of people's day"
+    ticks(meter, clock, TOTALS_S)
+    pages = (log.stat().st_size - 32) / (setup.PAGE_BYTES + 24)
+    assert 10 <= pages <= 10 + 3 + 6, "the row of meta; with it the log, and once the rows of people's day"
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
@@ -300,7 +300,7 @@ def test_a_dead_netctl_is_said_once_and_loses_nothing(
         ticks(meter, clock, 120)
         netctl.failing = None
         netctl.send(session.id, 100, 1000)
-        ticks(meter, clock, SLOT_S)
+        ticks(meter, clock, TOTALS_S)
     assert total(query) == (200, 2000)
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"], caplog.messages
 
@@ -324,7 +324,7 @@ def test_a_broken_database_cuts_nobody_off_and_its_bytes_are_kept(
     assert [record.levelname for record in caplog.records] == ["ERROR"], caplog.messages
     paths.database.write_bytes(whole)
     netctl.counters.clear()  # ten minutes passed for netctl, too
-    ticks(meter, clock, 100)
+    ticks(meter, clock, TOTALS_S)
     assert total(query) == (100, 1000)
     assert netctl.online() == [MAC]
 
@@ -334,11 +334,11 @@ def test_a_backup_that_was_put_back_catches_up(
 ) -> None:
     """The file is older than what the meter remembers to have written: the disk decides what is missing."""
     netctl.send(session.id, 100, 1000)
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     query("PRAGMA wal_checkpoint(TRUNCATE)")
     backup = paths.database.read_bytes()
     netctl.send(session.id, 20, 200)
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     assert total(query) == (120, 1200)
     for file in (paths.database, *paths.data.glob("gerbang.db-*")):
         file.unlink()
@@ -360,10 +360,10 @@ def test_nothing_is_pushed_before_the_file_was_found_whole(
 
 
 def test_drift_is_said(meter: Meter, netctl: Netctl, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     assert not caplog.records
     netctl.drift_total = 3
-    ticks(meter, clock, SLOT_S)
+    ticks(meter, clock, TOTALS_S)
     assert "3 differences" in caplog.text
 
 
@@ -396,7 +396,7 @@ def test_delay_and_loss_ride_along_with_a_flush_and_cause_none(
     clock.forward(1)
     meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
     assert quality() == (20.0, None)
-    clock.forward(SLOT_S)
+    clock.forward(TOTALS_S)
     meter.tick(UplinkView(UplinkState.UP, 900.0, latency_ms=35.0, loss=0.05))
     assert quality() == (35.0, 0.05)
 
