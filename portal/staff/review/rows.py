@@ -25,6 +25,7 @@ from portal.store import rollups
 PER_PAGE: Final = 50
 REASONS: Final = (*(one.value for one in EndReason), REASON_LOST)
 METHODS: Final = ("terms", "voucher", "account")
+LARGEST_ID: Final = 2**63 - 1
 LONGEST: Final = 64
 """Of what is taken from an address; a pseudonym is shorter."""
 
@@ -82,6 +83,8 @@ def sessions() -> flask.Response:
     late = catch_up()
     asked, wrong = _filter()
     before = flask.request.args.get("before", type=int)
+    if before is not None and before > LARGEST_ID:
+        before = None
     with shared().database.read() as db:
         found = rollups.sessions(db, shared().zone, asked, limit=PER_PAGE + 1, before=before)
         count = rollups.session_count(db, shared().zone, asked)

@@ -6,7 +6,7 @@ Whether figures are made rightly of a journal is the roll-ups' own test; here th
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -118,8 +118,10 @@ class MadeUp:
                 )
         return found
 
-    def period(self, db: Any, zone: ZoneInfo, first: dt.date, last: dt.date) -> PeriodFigures:
-        days = self.days(db, zone, first, last)
+    def period(
+        self, db: Any, zone: ZoneInfo, first: dt.date, last: dt.date, *, without: Collection[dt.date] = ()
+    ) -> PeriodFigures:
+        days = [one for one in self.days(db, zone, first, last) if one.day not in without]
         some = [one.devices for one in days if one.devices]
         seconds: dict[Line, float] = {}
         steps: dict[str, Step] = {}
