@@ -21,9 +21,8 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from portal.domain import natlog
-from portal.domain.natlog import Answer, Head, Opened, Question, Times
+from portal.domain.natlog import Answer, Chunk, Head, Opened, Question, Times
 from portal.sealing import OfficeSecret, SealingError, SigningKey, fingerprint, verify
-from portal.store.natlog import Chunk
 
 PROTOCOL: Final = "gerbang-nat-lookup-1"
 EXPORT: Final = "gerbang-nat-export-1"

@@ -37,6 +37,7 @@ RECORD: Final = struct.Struct("<BBBxIQ16s16s16sHHH2x")
 """Flow's place in KINDS, family (4, 6), protocol, events lost before, boot ms; inner, outer, remote; their ports."""
 KINDS: Final = (Flow.BEGIN, Flow.OPEN, Flow.END)
 PIPE_BYTES: Final = 1 << 20  # net.pipe-max-size of an ordinary kernel: 14000 records
+MAX_TAKEN: Final = 8192  # at once: the daemon has logins to see to, and what waits longer is counted
 RELIST_S: Final = 3600.0
 RELIST_AFTER_LOSS_S: Final = 60.0
 NICE: Final = 5  # it may fall behind and lose something; who is online may not
@@ -85,7 +86,7 @@ class Listener:
             return [], 0
         ended = self._process.poll()  # before what it wrote last is read
         found, lost = unpack(self._whole_records())
-        if ended is not None:
+        if ended is not None and len(found) < MAX_TAKEN:
             self.close()
             self._begin()
             if not found:
@@ -102,11 +103,9 @@ class Listener:
 
     def _whole_records(self) -> bytes:
         assert self._process is not None and self._process.stdout is not None  # noqa: S101
-        parts = [self._rest]
+        data = self._rest
         with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._process.stdout.fileno(), PIPE_BYTES):
-                parts.append(data)
-        data = b"".join(parts)
+            data += os.read(self._process.stdout.fileno(), MAX_TAKEN * RECORD.size - len(data))
         whole = len(data) - len(data) % RECORD.size
         self._rest = data[whole:]
         return data[:whole]

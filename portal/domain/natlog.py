@@ -188,6 +188,16 @@ class Head:
         return json.dumps([FORMAT, site, *dataclasses.astuple(self)], separators=(",", ":")).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """``before`` is the hash of the one before it, ``hash`` its own."""
+
+    head: Head
+    before: bytes
+    hash: bytes
+    sealed: bytes
+
+
 def hash_of(before: bytes, info: bytes, sealed: bytes) -> bytes:
     """A chunk's hash, which the next one's is made with: SHA-256 over the one before, the head, and the sealed part."""
     return hashlib.sha256(before + info + b"\0" + hashlib.sha256(sealed).digest()).digest()

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from portal.domain.journal import Kind
 from portal.domain.model import Now
-from portal.domain.natlog import Head, Times, covers, hash_of
+from portal.domain.natlog import Chunk, Head, Times, covers, hash_of
 from portal.domain.walltime import Clocks
 from portal.store import journal
 
@@ -36,14 +36,6 @@ class Held:
     newest: Head | None
     gone: int
     dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    head: Head
-    before: bytes
-    hash: bytes
-    sealed: bytes
 
 
 def add(db: sqlite3.Connection, head: Head, site: str, sealed: bytes) -> None:
