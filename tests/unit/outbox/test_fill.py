@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
+import uuid
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 
 import jsonschema
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from portal import acknowledge, batchfiles, outbox, sealing
 from portal.config import Office
@@ -355,3 +358,90 @@ def test_an_acknowledgement_of_other_batches_takes_none(database: Database, figu
         with database.write() as db:
             assert acknowledge.take(db, structs.replace(ack, received=[wrong])) == 0
     assert len(batches(database)) == 3
+
+
+# --- whatever happens -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_batch", [1, 2, 4, 5, 9])
+def test_who_is_stopped_while_making_goes_on_and_makes_none_twice(
+    database: Database, figures: Figures, monkeypatch: pytest.MonkeyPatch, at_batch: int
+) -> None:
+    class Stopped(BaseException):
+        pass
+
+    made = 0
+    add = store.add
+
+    def stop(*given: Any, **more: Any) -> None:
+        nonlocal made
+        made += 1
+        if made == at_batch:
+            raise Stopped
+        add(*given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "add", stop)
+        with pytest.raises(Stopped):
+            fill(database, at(FIRST + 3 * DAY))
+    fill(database, at(FIRST + 3 * DAY, 4))
+    found = report(database)
+    assert found.good
+    assert not found.findings
+    assert Counter(Counter((one.header.day, one.header.kind) for one in found.chains[0].batches).values()) == {1: 9}
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("days"), st.integers(1, 3)),
+    st.tuples(st.just("room"), st.integers(20_000, 150_000)),
+    st.tuples(st.just("change"), st.integers(0, 9)),
+    st.tuples(st.just("ack"), st.just(0)),
+    st.tuples(st.just("epoch"), st.just(0)),
+)
+
+
+@given(st.lists(STEPS, min_size=3, max_size=9))
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_every_batch_is_there_or_acknowledged_or_counted_as_dropped(
+    pristine: Path, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("outbox")
+    for file in pristine.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    database = Database(folder / "gerbang.db")
+    with database.write() as db:
+        db.execute("UPDATE meta SET boot_id = ?1, trusted_boot_id = ?1", (BOOT,))
+    figures = Figures({FIRST + number * DAY: 3 + number % 7 for number in range(40)})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outbox, "rollups", figures)
+        room, today, acknowledged = 10**9, FIRST, 0
+        for step, value in steps:
+            if step == "days":
+                today += value * DAY
+            elif step == "room":
+                room = value
+            elif step == "change":
+                figures.devices[FIRST + value * DAY] += 1
+            elif step == "epoch":
+                with database.write() as db:
+                    db.execute("UPDATE meta SET epoch = ?", (str(uuid.uuid4()),))
+            else:
+                found = report(database)
+                ack = acknowledge.parse(acknowledge.make(found.chains, OFFICE, 0), OFFICE.key)
+                acknowledged += sum(one.body is not None for chain in found.chains for one in chain.batches)
+                with database.write() as db:
+                    acknowledge.take(db, ack)
+            limit(patch, room)
+            fill(database, at(today, 3), config(outbox_days=9))
+            found = report(database)
+            assert {one.code for one in found.findings} <= {"begins", "dropped", *(["gap"] if acknowledged else [])}
+            with database.read() as db:
+                assert store.held(db).disk_bytes <= room
+                made, dropped = db.execute("SELECT sum(made), sum(dropped_batches) FROM outbox_epoch").fetchone()
+            whole = sum(one.body is not None for chain in found.chains for one in chain.batches)
+            assert (made or 0) == whole + (dropped or 0) + acknowledged
+    database.close()
