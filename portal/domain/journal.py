@@ -38,7 +38,7 @@ class Kind(enum.StrEnum):
     DROPPED = (
         "dropped"  # {batches: {class: count}, records: {kind: count}}: for the office, and nobody took them in time
     )
-    LOST = "lost"  # {first, last}: entries that a damaged disk has taken
+    LOST = "lost"  # {first, last, next: pin of the entry after (portal.domain.journalcheck)}: taken by a damaged disk
 
 
 class Class(enum.StrEnum):

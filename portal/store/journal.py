@@ -47,7 +47,7 @@ def head(db: sqlite3.Connection) -> tuple[int, bytes]:
     gone = db.execute(
         "SELECT last_seq, last_hash FROM journal_tomb WHERE first_seq = (SELECT max(first_seq) FROM journal_tomb)"
     ).fetchone()
-    return max((row for row in (last, gone) if row is not None), default=(0, GENESIS))
+    return max((tuple(row) for row in (last, gone) if row is not None), default=(0, GENESIS))
 
 
 def was_stopped(db: sqlite3.Connection, boot_id: str) -> bool:

@@ -1,9 +1,9 @@
 """Puts a database from a backup in the place of the present one, and cuts off nobody online. It knows the schema.
 
 The backup decides about people, vouchers, accounts and rules. What it cannot know is carried over from the present:
-running sessions with their counters, what was used today, who of the staff is logged in, and the whole audit trail,
-which nobody shortens by restoring an older one. The result has an epoch of its own, and session ids beyond all that
-either database gave out, so that netctl takes neither its generations nor its grants for older ones.
+running sessions with their counters, what was used today, who of the staff is logged in, and the whole usage log and
+audit trail, which nobody shortens by restoring an older one. The result has an epoch of its own, and session ids beyond
+all that either database gave out, so that netctl takes neither its generations nor its grants for older ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from portal import clock
 from portal.domain.model import EndReason, Now
-from portal.store import audit, db, natlog, outbox, recovery, sessions, setup
+from portal.store import audit, db, journalcarry, natlog, outbox, recovery, sessions, setup
 from portal.store.db import StoreError
 
 ID_GAP: Final = 65_536
@@ -102,8 +102,11 @@ def replace_with(path: Path, restore: Restore, now: Callable[[], Now] = clock.no
                 new.execute("PRAGMA synchronous = FULL")
                 if holder is not None:
                     new.execute("ATTACH ? AS old", (f"{path.resolve()}",))
+                exists = path.exists()
                 new.execute("BEGIN")
-                merged, epoch = _merge(new, restore, now(), has_old=holder is not None)
+                merged, epoch = _merge(
+                    new, restore, now(), has_old=holder is not None, log_is_lost=exists and holder is None
+                )
                 new.execute("COMMIT")
                 if holder is not None:
                     new.execute("DETACH old")
@@ -111,7 +114,6 @@ def replace_with(path: Path, restore: Restore, now: Callable[[], Now] = clock.no
             finally:
                 new.close()
             restore.new.chmod(setup.MODE)
-            exists = path.exists()
             db.write_marker(path, epoch)
             kept = recovery.keep_aside(path, "replaced") if exists else None
             restore.new.rename(path)
@@ -141,14 +143,23 @@ def _held(path: Path) -> Iterator[sqlite3.Connection | None]:
         connection.close()
 
 
-def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool) -> tuple[Merged, str]:
-    """Everything in one transaction of ``new``; the present database is attached as ``old``."""
+def _merge(
+    new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool, log_is_lost: bool
+) -> tuple[Merged, str]:
+    """Everything in one transaction of ``new``; the present database is attached as ``old``.
+
+    ``log_is_lost``: there is a present one, and it cannot be read.
+    """
     new.row_factory = sqlite3.Row
     epoch = str(uuid.uuid4())
-    ended = new.execute(
-        "UPDATE session SET ended_wall_s = ?, end_reason = ? WHERE ended_wall_s IS NULL",
-        (restore.created_wall_s, EndReason.STAFF.value),
-    ).rowcount
+    if has_old:  # the log that stays tells how they went on and ended
+        ended = new.execute(
+            "UPDATE session SET ended_wall_s = ?, end_reason = ? WHERE ended_wall_s IS NULL",
+            (restore.created_wall_s, EndReason.STAFF.value),
+        ).rowcount
+        journalcarry.take_over(new)
+    else:
+        ended = journalcarry.end_running(new, EndReason.STAFF)
     new.execute("UPDATE person SET counted_boot_s = NULL")
     new.execute("DELETE FROM waiting")
     new.execute("DELETE FROM staff_session")
@@ -165,7 +176,7 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
             FROM old.meta AS o
             """
         )
-        carried = _carry_sessions(new)
+        carried = _carry_sessions(new, now)
         new.execute(
             """
             INSERT INTO person_day (person_id, day, seconds, up_bytes, down_bytes)
@@ -181,8 +192,8 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
         new.execute(
             f"INSERT INTO audit ({_AUDIT}) SELECT {_AUDIT} FROM old.audit o "  # noqa: S608
             "WHERE NOT EXISTS (SELECT 1 FROM main.audit a WHERE a.wall_s = o.wall_s AND a.boot_id = o.boot_id "
-            "AND a.boot_s = o.boot_s AND a.actor = o.actor "
-            "AND a.action = o.action AND a.object = o.object) ORDER BY o.id"
+            "AND a.boot_s = o.boot_s AND a.actor = o.actor AND a.role = o.role AND a.action = o.action "
+            "AND a.object = o.object AND a.before IS o.before AND a.after IS o.after) ORDER BY o.id"
         )
         natlog.take_over(new)
         outbox.take_over(new)
@@ -199,6 +210,8 @@ def _merge(new: sqlite3.Connection, restore: Restore, now: Now, *, has_old: bool
             """
         )
     sessions.note_time(new, now)
+    if log_is_lost:
+        journalcarry.lose_tail(new, now)
     said = {**restore.what, "sessions_carried": carried, "sessions_ended": ended, "staff_from_backup": restore.staff}
     who = {"actor": restore.by, "role": restore.role, "action": "backup.restore", "object": "database"}
     audit.write(new, **who, before=None, after=said, now=now)
@@ -219,7 +232,7 @@ def _raise_ids(new: sqlite3.Connection, has_old: bool) -> None:
     new.execute("UPDATE main.sqlite_sequence SET seq = ? WHERE name = 'session'", (following,))
 
 
-def _carry_sessions(new: sqlite3.Connection) -> int:
+def _carry_sessions(new: sqlite3.Connection, now: Now) -> int:
     """Who is online now stays so. A session keeps its id, and with it its counters in the kernel, where it can."""
     running = new.execute("SELECT * FROM old.session WHERE ended_wall_s IS NULL ORDER BY id").fetchall()
     persons: dict[int, int] = {}
@@ -237,6 +250,7 @@ def _carry_sessions(new: sqlite3.Connection) -> int:
             (values["id"],) = new.execute(
                 "UPDATE main.sqlite_sequence SET seq = seq + 1 WHERE name = 'session' RETURNING seq"
             ).fetchone()
+            journalcarry.move(new, row["id"], values, now)
         _insert(new, "session", values)
         if values["id"] == row["id"]:
             new.execute("INSERT INTO main.counter SELECT * FROM old.counter WHERE session_id = ?", (row["id"],))

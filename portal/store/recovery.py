@@ -14,11 +14,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from portal.store import check, db, natlog, setup
+from portal import clock
+from portal.domain.model import Now
+from portal.store import check, db, journalcarry, natlog, setup
 from portal.store.db import StoreError
 
 _SIDES = ("", "-wal", "-shm", "-journal")
-# In the order of their references. Left out: what was seen of the uplink, who waits, and logins of the staff.
+# In the order of their references. Left out: what was seen of the uplink, who waits, logins of the staff, what was sent
+# of which day, and records, which are made again from the log; the log itself is portal.store.journalcarry's.
 _TABLES = (
     "voucher_batch",
     "voucher",
@@ -37,6 +40,10 @@ _TABLES = (
     "nat_log",
     "outbox_epoch",
     "outbox_batch",
+    "pseudonym_key",
+    "arrival",
+    "hour_figures",
+    "day_figures",
 )
 
 
@@ -51,7 +58,7 @@ class Recovered:
     whole: bool
 
 
-def recover(path: Path) -> Recovered | None:
+def recover(path: Path, read_clock: Callable[[], Now] = clock.now) -> Recovered | None:
     """Replace the database at ``path``; None, and nothing is done, where it is whole.
 
     Call it as root or as the owner of the directory, before any thread is started. Raises StoreError; nothing is lost
@@ -62,14 +69,16 @@ def recover(path: Path) -> Recovered | None:
         from portal.store import migrations  # noqa: PLC0415 - loads sqlite-utils; before root is given up, to read it
 
         setup.become_owner_of(path.parent)
-        found = replace_broken(path, migrations.migrate)
+        found = replace_broken(path, migrations.migrate, read_clock)
         return None if found is None else asdict(found)
 
     found = setup.in_child(work)
     return Recovered(**found) if isinstance(found, dict) else None
 
 
-def replace_broken(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> Recovered | None:
+def replace_broken(
+    path: Path, migrate: Callable[[sqlite3.Connection], None], read_clock: Callable[[], Now] = clock.now
+) -> Recovered | None:
     """What the child does, under the directory's lock."""
     try:
         with setup.locked(path.parent):
@@ -80,7 +89,7 @@ def replace_broken(path: Path, migrate: Callable[[sqlite3.Connection], None]) ->
             connection = sqlite3.connect(new, isolation_level=None)
             try:
                 connection.execute("PRAGMA synchronous = FULL")
-                whole = source is not None and _carry_over(source, connection)
+                whole = _carry_over(source, connection, read_clock)
                 sessions, running = connection.execute(
                     "SELECT count(*), count(*) FILTER (WHERE ended_wall_s IS NULL) FROM session"
                 ).fetchone()
@@ -131,37 +140,53 @@ def keep_aside(path: Path, why: str) -> Path:
     return kept
 
 
-def _carry_over(source: Path, new: sqlite3.Connection) -> bool:
+def _carry_over(source: Path | None, new: sqlite3.Connection, read_clock: Callable[[], Now]) -> bool:
     """Copy what can be read; whether all of it could."""
-    whole = True
     new.execute("BEGIN")
+    old = None if source is None else _opened(source)
+    whole = old is not None
+    found = journalcarry.salvage(old, new, 0 if source is None else _size_bytes(source))
+    if old is not None:
+        try:
+            whole &= _copy_row(old, new, "meta", but=("epoch", "generation"))
+            for table in ("arrival_mark", "erasure_seen"):
+                _copy_row(old, new, table)
+            new.execute("DELETE FROM nat_log")  # the old one's stands for it
+            for table in _TABLES:
+                whole &= _copy(old, new, table)
+                whole &= _mend_references(new, table)
+            natlog.settle(new)
+        finally:
+            old.close()
+    journalcarry.tell(new, found, read_clock())
+    new.execute("COMMIT")
+    return whole and found.whole
+
+
+def _opened(source: Path) -> sqlite3.Connection | None:
+    """Read-only: what is kept is not written to."""
     try:
-        # Read-only: what is kept is not written to.
         old = sqlite3.connect(source.resolve().as_uri() + "?mode=ro", uri=True, isolation_level=None)
         # Says nothing of the schema here: it lets SQLite read a file that is shorter than its header says.
         old.execute("PRAGMA writable_schema = ON")
     except sqlite3.Error:
-        new.execute("ROLLBACK")
-        return False
-    try:
-        whole &= _copy_meta(old, new)
-        new.execute("DELETE FROM nat_log")  # the old one's stands for it
-        for table in _TABLES:
-            whole &= _copy(old, new, table)
-            whole &= _mend_references(new, table)
-        natlog.settle(new)
-    finally:
-        old.close()
-    new.execute("COMMIT")
-    return whole
+        return None
+    return old
 
 
-def _copy_meta(old: sqlite3.Connection, new: sqlite3.Connection) -> bool:
-    """The boot and what is known of the calendar; the epoch and its generations are the new one's own."""
+def _size_bytes(source: Path) -> int:
+    sides = (source.with_name(source.name + side) for side in _SIDES)
+    return sum(side.stat().st_size for side in sides if side.exists())
+
+
+def _copy_row(old: sqlite3.Connection, new: sqlite3.Connection, table: str, but: tuple[str, ...] = ()) -> bool:
+    """The one row of a table. Of ``meta``, the epoch and its generations are the new one's own."""
     try:
-        columns = [name for name in _columns(old, "meta") if name not in ("id", "epoch", "generation")]
-        values = old.execute(f"SELECT {', '.join(columns)} FROM meta").fetchone()  # noqa: S608
-        new.execute(f"UPDATE meta SET {', '.join(f'{name} = ?' for name in columns)}", values)  # noqa: S608
+        columns = [name for name in _columns(old, table) if name not in ("id", *but)]
+        if not columns:
+            return True  # an earlier version had no such table
+        values = old.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchone()  # noqa: S608
+        new.execute(f"UPDATE {table} SET {', '.join(f'{name} = ?' for name in columns)}", values)  # noqa: S608
     except (sqlite3.Error, TypeError):  # no row: None
         return False
     return True

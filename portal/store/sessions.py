@@ -169,7 +169,7 @@ def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now, zo
 
     ``zone``: site.timezone, since time online is counted by local days.
     """
-    row = _record_end(db, session_id, reason, now, now)
+    row = record_end(db, session_id, reason, now, now)
     if row is None:
         return False
     if row[0] is not None:
@@ -206,10 +206,10 @@ def tell_final(db: sqlite3.Connection, session_id: int, read_boot_s: float, now:
         journal.append(db, Kind.FINAL, said, now)
 
 
-def _record_end(
+def record_end(
     db: sqlite3.Connection, session_id: int, reason: EndReason, at: Now, now: Now
 ) -> tuple[int | None, float | None] | None:
-    """It ended ``at`` that moment. (person's id, deadline_boot_s); None where it had ended before."""
+    """It ended ``at`` that moment: its row and the log. (person's id, deadline_boot_s); None: it had ended before."""
     row = db.execute(
         """
         UPDATE session SET ended_wall_s = max(started_wall_s, ?), end_reason = ?,
@@ -286,7 +286,7 @@ def _begin_boot(db: sqlite3.Connection, now: Now) -> int:
     seen_ms = None if is_first else round(last.boot_s * 1000)
     journal.append(db, Kind.BOOT, {"before": last.boot_id or None, "seen_ms": seen_ms, "clean": clean}, now)
     for session in online:
-        _record_end(db, session.id, EndReason.RESTART if clean else EndReason.POWER, last, now)
+        record_end(db, session.id, EndReason.RESTART if clean else EndReason.POWER, last, now)
     going_on = [session for session in online if session.remaining_s is None or session.remaining_s > 0]
     for session in going_on:
         begin(

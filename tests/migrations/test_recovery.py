@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from portal.domain.journal import Kind
+from portal.domain.journalcheck import Verdict
 from portal.domain.model import EndReason, Now, Session
 from portal.domain.usage import CounterKey, Reading
-from portal.store import check, counters, db, people, recovery, sessions, setup
+from portal.store import check, counters, db, journal, journalread, people, recovery, sessions, setup
 from portal.store.db import Database, StoreError
 
 NOW = Now("boot", 1000.0, 2_000_000_000.0)
@@ -200,13 +202,20 @@ EVERYTHING = """
         ('1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed', 1.9e9, 'database', zeroblob(32), 7, 'head');
     INSERT INTO outbox_batch VALUES
         ('1b9d6bcd-bbfd-4b2d-9b5d-ab8dfbbd4bed', 7, 'sessions', 1.9e9, 99, '{}', zeroblob(64), x'07');
+    INSERT INTO pseudonym_key VALUES ('2033-05', zeroblob(32));
+    INSERT INTO arrival VALUES ('2033-05-18', '02:00:00:00:00:00', 'android', 1, 1);
+    UPDATE arrival_mark SET seq = 5, day = '2033-05-18';
+    UPDATE erasure_seen SET day = '2033-05-18', days = 9;
+    INSERT INTO hour_figures VALUES
+        (1000, '2032-01-01', 7, 5, 6, 4, 4, 10, 20, 0, 0, 0, 3600000, 0, 0, 0, '', '', '', '');
+    INSERT INTO day_figures VALUES ('2032-01-01', 5, 6, '[]', '{}', 10, 20, 1);
     UPDATE meta SET day = '2033-05-18', trusted_wall_s = 2e9, counted_boot_s = 990.0;
     UPDATE session SET person_id = 1 WHERE mac = '02:00:00:00:00:00';
 """
 
 
 def everything(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    tables = recovery._TABLES
+    tables = (*recovery._TABLES, "journal", "journal_tomb", "arrival_mark", "erasure_seen")
     with contextlib.closing(sqlite3.connect(path)) as connection:
         found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
         meta = connection.execute("SELECT boot_id, seen_boot_s, day, trusted_wall_s, counted_boot_s FROM meta")
@@ -217,7 +226,7 @@ def test_people_vouchers_accounts_and_the_offices_words_are_carried_over(path: P
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(EVERYTHING)
     before = everything(path)
-    assert all(before.values())
+    assert [table for table, rows in before.items() if not rows] == ["journal_tomb"]
     db.write_marker(path, "of another")
     found = recovery.recover(path)
     assert found is not None
@@ -237,3 +246,87 @@ def test_a_session_goes_on_without_a_person_who_was_lost(path: Path) -> None:
     assert after["voucher"] == after["voucher_device"] == after["person_day"] == []
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+# --- the usage log --------------------------------------------------------------------------------------------------
+
+
+def log_of(path: Path) -> Verdict:
+    with Database(path).read() as connection:
+        return journalread.check(connection)
+
+
+def told_lost(path: Path) -> list[tuple[int, int]]:
+    with Database(path).read() as connection:
+        return [(entry.body["first"], entry.body["last"]) for entry in journal.of_kinds(connection, (Kind.LOST,))]
+
+
+def test_entries_that_cannot_be_read_are_told_as_lost_and_the_chain_goes_on(path: Path) -> None:
+    with Database(path).read() as connection:
+        before = {entry.seq: entry for entry in journal.entries(connection)}
+    destroy_page(path, "journal")
+    found = recovery.recover(path, lambda: NOW)
+    assert found is not None and not found.whole
+    assert found.sessions == MANY
+    with Database(path).read() as connection:
+        after = {entry.seq: entry for entry in journal.entries(connection)}
+    ((first, last),) = told_lost(path)
+    assert {seq: after[seq] for seq in before if not first <= seq <= last} == {
+        seq: entry for seq, entry in before.items() if not first <= seq <= last
+    }
+    assert 0 < last - first < 30, "one page"
+    verdict = log_of(path)
+    assert (verdict.findings, verdict.lost) == ((), last - first + 1)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE journal SET wall_ms = wall_ms + 1 WHERE seq = ?", (last + 1,))
+        connection.commit()
+    assert [found.first for found in log_of(path).findings] == [last + 1], "the entry after them is held as well"
+
+
+def test_a_log_whose_end_is_lost_goes_on_beyond_what_was_known_of_it(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        ((last,),) = connection.execute("SELECT max(seq) FROM journal")
+        connection.execute("UPDATE arrival_mark SET seq = ?", (last,))
+        connection.execute("DELETE FROM journal WHERE seq > ?", (last - 7,))
+        connection.commit()
+    recovered_of_damage(path)
+    assert told_lost(path) == [(last - 6, last)]
+    assert log_of(path).findings == ()
+
+
+def test_an_entry_that_says_nothing_any_more_is_lost_and_an_altered_one_is_left_to_be_found(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE journal SET body = '{' WHERE seq = 7")
+        connection.execute("UPDATE journal SET wall_ms = 1 WHERE seq = 70")
+        connection.commit()
+    recovered_of_damage(path)
+    assert told_lost(path) == [(7, 7)]
+    assert [(found.wrong, found.first) for found in log_of(path).findings] == [("altered", 70)]
+
+
+def test_a_log_of_which_nothing_can_be_read_is_told_as_lost(path: Path) -> None:
+    path.write_bytes(os.urandom(30_000))
+    recovery.recover(path, lambda: NOW)
+    assert told_lost(path) == [(1, 1)]
+    assert log_of(path).findings == ()
+
+
+def test_no_session_is_given_a_number_that_the_log_has_told_of(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        ((highest,),) = connection.execute("SELECT max(id) FROM session")
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("DELETE FROM session WHERE id = ?", (highest,))
+        connection.commit()
+    recovered_of_damage(path)
+    with Database(path).write() as connection:
+        session = sessions.begin(
+            connection, mac="02:00:00:00:aa:aa", ipv4=None, plan="warga", method="terms", terms_version="1",
+            limit_s=None, now=NOW, device="0123456789abcdef",
+        )  # fmt: skip
+    assert session.id > highest
+
+
+def recovered_of_damage(path: Path) -> None:
+    """Something elsewhere is broken, so that there is a reason."""
+    destroy_page(path, "session")
+    assert recovery.recover(path, lambda: NOW) is not None

@@ -11,15 +11,17 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from portal import backup, staffkey
 from portal.backup import BackupError
 from portal.domain import codes
+from portal.domain.journal import Entry, Kind
 from portal.domain.model import Now
 from portal.paths import Paths
-from portal.store import db, merge, migrations, setup
+from portal.store import audit, db, journal, journalread, merge, migrations, pseudonyms, rollups, sessions, setup
 from portal.store.db import Database, StoreError
 from tests.unit.technician.conftest import SITE, Query
 
@@ -382,3 +384,112 @@ def test_a_new_box_starts_with_what_the_backup_holds(paths: Paths, query: Query,
         assert connection.execute("SELECT code FROM person").fetchall()[0][0] == "ABCDEFGH"
         assert connection.execute("SELECT count(*) FROM staff_user").fetchone()[0] == 0, "first ones are made anew"
     assert (empty / "gerbang.db").stat().st_mode & 0o777 == setup.MODE
+
+
+# --- the usage log ----------------------------------------------------------------------------------------------------
+
+THERE = Now("boot-0", 3000.0, 1.79e9)
+
+
+def begin(paths: Paths, mac: str, now: Now = NOW) -> int:
+    with Database(paths.database).write() as connection:
+        sessions.note_time(connection, now)
+        month = "2026-11"
+        return sessions.begin(
+            connection, mac=mac, ipv4=None, plan="warga", method="terms", terms_version="1", limit_s=3600.0, now=now,
+            device=pseudonyms.of(connection, mac, month),
+        ).id  # fmt: skip
+
+
+def log_of(paths: Paths, *kinds: Kind) -> list[Entry]:
+    """All entries, of a log that is whole."""
+    with Database(paths.database).read() as connection:
+        assert journalread.check(connection).findings == ()
+        return [entry for entry in journal.entries(connection) if not kinds or entry.kind in kinds]
+
+
+def test_nobody_shortens_the_usage_log_with_an_old_backup(paths: Paths, query: Query, tmp_path: Path) -> None:
+    before = begin(paths, MAC, THERE)
+    old = taken_out(paths, tmp_path / "out")
+    running = begin(paths, OTHER)  # in another boot, where the first one goes on as well
+    present, keys = log_of(paths), query("SELECT * FROM pseudonym_key")
+    restored(paths, old)
+    after = log_of(paths)
+    assert after[: len(present)] == present
+    assert [entry.kind for entry in after[len(present) :]] == [Kind.ACT], "they go on, as it says already"
+    assert query("SELECT * FROM pseudonym_key") == keys
+    assert query("SELECT end_reason FROM session WHERE id = ?", before) == [("staff",)]
+    assert running in [row[0] for row in query("SELECT id FROM session WHERE ended_wall_s IS NULL")]
+
+
+def test_a_session_that_gets_another_number_ends_and_begins_in_the_log(
+    paths: Paths, query: Query, tmp_path: Path
+) -> None:
+    number = session(query, OTHER)
+    old = taken_out(paths, tmp_path / "out")
+    query("DELETE FROM session")
+    query("UPDATE sqlite_sequence SET seq = ? WHERE name = 'session'", number - 1)
+    assert begin(paths, MAC) == number
+    query("UPDATE session SET down_bytes = 500")
+    restored(paths, old)
+    ended, begun = log_of(paths)[-3:-1]
+    assert (ended.kind, ended.body["s"], ended.body["down"], ended.body["reason"]) == (Kind.END, number, 500, "restart")
+    ((new, counted),) = query("SELECT id, down_bytes FROM session WHERE ended_wall_s IS NULL")
+    assert (begun.kind, begun.body["s"], begun.body["after"], counted) == (Kind.BEGIN, new, number, 0)
+
+
+def test_a_new_box_goes_on_with_the_log_of_the_backup(paths: Paths, tmp_path: Path) -> None:
+    running = begin(paths, MAC, THERE)
+    before = log_of(paths)
+    old = taken_out(paths, tmp_path / "out")
+    checked(old)
+    empty = Paths(run=tmp_path / "new", data=tmp_path / "new")
+    empty.data.mkdir()
+    merge.replace_with(empty.database, order(old, staff=False), lambda: NOW)
+    after = log_of(empty)
+    assert after[: len(before)] == before
+    ended, booted, act = after[len(before) :]
+    assert (ended.kind, ended.body["s"], ended.body["reason"], ended.body["boot"]) == (
+        Kind.END, running, "staff", THERE.boot_id,
+    )  # fmt: skip
+    assert (booted.kind, booted.body["before"], act.kind) == (Kind.BOOT, THERE.boot_id, Kind.ACT)
+
+
+def test_what_a_broken_database_logged_since_the_backup_is_told_as_lost(paths: Paths, tmp_path: Path) -> None:
+    begin(paths, MAC)
+    before = log_of(paths)
+    old = taken_out(paths, tmp_path / "out")
+    paths.database.write_bytes(b"broken" * 1000)
+    restored(paths, old)
+    (lost,) = log_of(paths, Kind.LOST)
+    assert lost.body["first"] == len(before) + 2, "after the end of the one who was online"
+
+
+def test_an_act_that_a_backup_has_otherwise_does_not_replace_the_present_one(paths: Paths, tmp_path: Path) -> None:
+    with Database(paths.database).write() as connection:
+        sessions.note_time(connection, NOW)
+        who = {"actor": "siti", "role": "operator", "action": "hours.close", "object": "site"}
+        audit.write(connection, **who, before=None, after={"reason": "hujan"}, now=NOW)
+    old = taken_out(paths, tmp_path / "out")
+    with sqlite3.connect(old) as copy:
+        copy.execute("UPDATE audit SET after = '{}'")
+    restored(paths, old)
+    assert len(log_of(paths, Kind.ACT)) == 2
+
+
+def test_records_and_batches_are_left_out_of_a_backup_since_they_can_be_made_again(
+    paths: Paths, query: Query, tmp_path: Path
+) -> None:
+    begin(paths, MAC)
+    with Database(paths.database).write() as connection:
+        rollups.catch_up(connection, ZoneInfo("Asia/Makassar"))
+    query("INSERT INTO outbox_sent VALUES ('2026-11-01', 'days', 1, 'key', zeroblob(32))")
+    figures = query("SELECT * FROM day_figures")
+    assert figures and query("SELECT * FROM record_session")
+    old = taken_out(paths, tmp_path / "out")
+    with sqlite3.connect(old) as copy:
+        for table in ("record_session", "record_boot", "projection", "outbox_sent"):
+            assert copy.execute(f"SELECT * FROM {table}").fetchall() == [], table
+        assert copy.execute("SELECT * FROM day_figures").fetchall() == figures, "their entries may be erased"
+        assert rollups.catch_up(copy, ZoneInfo("Asia/Makassar")) > 0
+        assert copy.execute("SELECT * FROM day_figures").fetchall() == figures
