@@ -167,7 +167,7 @@ def outbox_export(directory: Path, site: Path | None, run_dir: Path, data_dir: P
     with desk(site, run_dir, data_dir, as_json) as at:
         filled = None if signing is None else making.fill(at.database, at.config, signing, at.now)
         with at.database.read() as db:
-            numbers = store.numbers(db)
+            numbers, waits = store.numbers(db), not store.clock_is_trusted(db, at.now.boot_id)
 
     def some(wanted: list[tuple[str, int]]) -> list[Stored]:
         with privileges.as_owner_of(at.paths.data):
@@ -195,7 +195,7 @@ def outbox_export(directory: Path, site: Path | None, run_dir: Path, data_dir: P
         made = None if filled is None else asdict(filled)
         print_json({"directory": str(directory), "batches": len(numbers), **asdict(done), "filled": made})
         return
-    if filled is not None and not filled.clock_known:
+    if filled is not None and waits:
         click.echo("New ones wait until NTP has set the clock: connect the gateway to the Internet.", err=True)
     if not numbers:
         click.echo("The outbox is empty." + ("" if at.config.office.key else " Set office.key in site.toml first."))

@@ -46,14 +46,10 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """Batches that were made, and how many went for want of room or because nobody took them in time.
-
-    ``clock_known`` False: nothing was done, since NTP has not set the clock in this boot.
-    """
+    """Batches that were made, and how many went for want of room or because nobody took them in time."""
 
     made: int
     dropped: int
-    clock_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +91,7 @@ def fill(database: Database, config: SiteConfig, signing: SigningKey, now: Now) 
     zone = ZoneInfo(config.site.timezone)
     with database.read() as db:
         if not store.clock_is_trusted(db, now.boot_id):
-            return Filled(0, 0, clock_known=False)
+            return Filled(0, 0)
     made = dropped = 0
     if config.office.key is not None:
         office = sealing.parse_office_key(config.office.key)

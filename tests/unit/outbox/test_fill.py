@@ -95,7 +95,7 @@ def test_nothing_is_made_without_a_key_or_with_a_clock_that_nobody_set(database:
     assert fill(database, at(FIRST + DAY), replace_office(unset, None)) == outbox.Filled(0, 0)
     with database.write() as db:
         db.execute("UPDATE meta SET trusted_boot_id = 'another'")
-    assert fill(database, at(FIRST + DAY)) == outbox.Filled(0, 0, clock_known=False)
+    assert fill(database, at(FIRST + DAY)) == outbox.Filled(0, 0)
     assert batches(database) == []
 
 
