@@ -26,6 +26,7 @@ from bench import (
     plan_change,
     portal,
     reports,
+    review_pages,
     rollups,
     shaping,
     staff_pages,
@@ -39,6 +40,7 @@ GROUPS: dict[str, Callable[[], Iterator[Result]]] = {
     "storm_500": partial(portal.storm, 500),
     "guest_pages": guest_pages.guest_pages,
     "staff_pages": staff_pages.staff_pages,
+    "review_pages": review_pages.review_pages,
     "plan_change": plan_change.plan_change,
     "budget_overshoot": overshoot.budget_overshoot,
     "goodput": shaping.goodput,
@@ -62,6 +64,7 @@ ALIASES = {
     "cpu_per_login": "single",
     "memory": "storm_500",
     "guest_wrong_password": "guest_pages",
+    "month_view": "review_pages",
     "year_database": "rollup_",
     "card": "card_writes",
 }

@@ -53,7 +53,7 @@ class Browser:
             headers={"Referer": f"https://{self.host}/"},
             environ_overrides=environ,
         )
-        if found := TOKEN.search(response.text):
+        if response.mimetype == "text/html" and (found := TOKEN.search(response.text)):
             self.token = found[1]
         return response
 
