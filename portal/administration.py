@@ -246,7 +246,7 @@ class Administration:
     def erase_device(self, target: str) -> Done[int]:
         """Erase what is known of a device, or of all that came with a return code, at its owner's request.
 
-        Returns how many rows went. Who is online there is cut off. The audit trail says that it was done, and not for whom.
+        Returns how many rows went. Who is online there is cut off. The audit trail says that it was done, not for whom.
         """
         code = codes.parse(target)
         mac = asking.mac(target) if code is None else None

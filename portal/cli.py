@@ -124,6 +124,45 @@ def _serve(role: str, site: Path, run_dir: Path, data_dir: Path, user: str) -> N
 
 
 @gerbang.command()
+@running_site_option
+@places
+@json_option
+def housekeeping(site: Path | None, run_dir: Path, data_dir: Path, as_json: bool) -> None:
+    """Make the figures of the usage log, erase what was kept for long enough, fill the outbox.
+
+    The gateway does it by itself, once an hour. As root it works as the user gerbang-staff. Exit status 69 if a part
+    failed, 75 if it is being done already.
+    """
+    from portal import housekeeping as keeping  # noqa: PLC0415
+    from portal import privileges  # noqa: PLC0415
+    from portal.site import SiteErrors, load  # noqa: PLC0415
+
+    paths = Paths(run_dir, data_dir)
+    try:
+        config = load(site or (paths.site if paths.site.exists() else SITE))
+        parts = keeping.keep(config, paths, keeping.enter(config, paths, privileges.STAFF_USER, None))
+    except SiteErrors as errors:
+        _say_mistakes(errors.mistakes, as_json)
+        sys.exit(os.EX_CONFIG)
+    except privileges.PrivilegeError as error:
+        fail(os.EX_NOPERM, error.message, error.hint)
+    except keeping.Busy:
+        fail(os.EX_TEMPFAIL, "Housekeeping is under way already.", "Wait until it has ended.")
+    except PermissionError as error:
+        fail(os.EX_NOPERM, f"{error}.", "Start it with sudo.")
+    except OSError as error:
+        fail(os.EX_UNAVAILABLE, f"{error}.", "Has the gateway run here? See --data-dir.")
+    if as_json:
+        from dataclasses import asdict  # noqa: PLC0415
+
+        print_json([asdict(part) for part in parts])
+    else:
+        for part in parts:
+            click.echo(part.text())
+    sys.exit(os.EX_UNAVAILABLE if any(part.error is not None for part in parts) else os.EX_OK)
+
+
+@gerbang.command()
 @places
 @json_option
 def status(run_dir: Path, data_dir: Path, as_json: bool) -> None:

@@ -58,6 +58,12 @@ def decode(text: str) -> Orders:
     return Orders(**told)
 
 
+def housekeeping(orders: Orders, supervisor: int) -> tuple[str, ...]:
+    """What runs once an hour, and does not outlive process ``supervisor``."""
+    told = {"site": orders.site, "run": orders.run, "data": orders.data, "user": orders.staff_user}
+    return python("portal.housekeeping", json.dumps({**told, "parent": supervisor}))
+
+
 def programs(orders: Orders, supervisor: int) -> list[Program]:
     """The gateway's processes in the order in which they start. None of them outlives process ``supervisor``.
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from portal.changes import Changes
-from portal.programs import Orders, decode, programs
+from portal.chores import Chores
+from portal.programs import Orders, decode, housekeeping, programs
 from portal.supervisor import Child, Program, Supervisor, describe, log, python
 
 READY_WITHIN_S: Final = 60.0
@@ -41,6 +42,7 @@ def supervise(orders: Orders, children: Sequence[Program]) -> int:
     netctl = supervisor.children[0]
     listening = Path(orders.run) / "netctl.sock"
     changes = Changes(supervisor, orders, lambda: answers(listening))
+    chores = Chores(supervisor, "housekeeping", lambda: housekeeping(changes.orders, os.getpid()))
 
     def over() -> bool:
         return supervisor.signals > 0 or supervisor.hopeless is not None
@@ -59,11 +61,13 @@ def supervise(orders: Orders, children: Sequence[Program]) -> int:
         changes.open()
         for child in supervisor.children[1:]:
             supervisor.start(child)
+        chores.begin()
         log("gerbang", "started")
     seen = identity(orders.certificate)
     while not supervisor.run_until(over, REFRESH_S if changes.orders.refresh else None):
         seen = look_again(supervisor, changes.orders, seen)
     changes.close()
+    chores.end()
     supervisor.stop()
     return finish(supervisor, netctl, changes.orders)
 

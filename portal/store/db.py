@@ -249,6 +249,21 @@ class Database:
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
+    def checkpoint(self) -> None:
+        """Write the log beside the file back into it, and cut it off unless somebody reads it. Raises StoreError.
+
+        Nobody is waited for: whoever wants to write meanwhile would have to wait too.
+        """
+        with self._lock:
+            connection = self._opened()
+            try:
+                connection.execute("PRAGMA busy_timeout = 0")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000:.0f}")
+            except sqlite3.Error as error:
+                self._close()
+                raise store_error(error, self._path) from error
+
     def close(self) -> None:
         with self._lock:
             self._close()
