@@ -33,6 +33,7 @@ from portal.store.db import Database
 from portal.store.outbox import Epoch, Stored
 
 GRACE_S: Final = 3600.0  # after midnight: what is still under way comes in, so that few days are told twice
+ENTRIES: Final = 2000  # of the log, taken into the figures in one transaction
 SETTLED_DAYS: Final = 7
 """Single entries of days so long ago are not looked at again: unlike sessions, none is still to come."""
 _DAY_S: Final = 86_400.0
@@ -112,7 +113,10 @@ def _make_all(database: Database, maker: _Maker) -> tuple[int, int]:
         return 0, 0
     with database.write() as db:
         _epoch(db, maker)  # a new one tells all again
-        rollups.catch_up(db, maker.zone)
+    taken = ENTRIES
+    while taken == ENTRIES:
+        with database.write() as db:
+            taken = rollups.catch_up(db, maker.zone, ENTRIES)
     with database.read() as db:
         first = rollups.first_day(db, maker.zone)
         begin = max(first or maker.today, maker.today - dt.timedelta(days=maker.config.log.outbox_days))

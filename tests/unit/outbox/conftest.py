@@ -55,7 +55,7 @@ class Figures:
     more: list[SessionRecord] = field(default_factory=list)
     lost_s: dict[dt.date, float] = field(default_factory=dict)
 
-    def catch_up(self, db: object, zone: dt.tzinfo) -> int:
+    def catch_up(self, db: object, zone: dt.tzinfo, limit: int) -> int:
         return 0
 
     def first_day(self, db: object, zone: dt.tzinfo) -> dt.date | None:
