@@ -57,7 +57,8 @@ def report(
 ) -> None:
     """Write a report of a month or a year for the office.
 
-    Groups of fewer than 5 devices are hidden in it, and sums leave them out. The export is in the audit trail.
+    Groups of fewer than 5 devices are hidden in it, and sums leave them out. Today is not in it: it is not over. The
+    export is in the audit trail.
     """
     period = _period(month, year)
     if out is not None and out.exists():
@@ -100,7 +101,7 @@ def _make(at: Desk, period: tuple[dt.date, dt.date], form: str, table: str, file
         if found is not None:
             files.write(found, form, table, file)
     if found is None:
-        message = f"There is no log of {period[0]} to {period[1]}."
+        message = f"There is no log of any day of {period[0]} to {period[1]} that is over."
         refuse(at.as_json, os.EX_DATAERR, "report-empty", message, "Name a month in which the gateway ran.")
     at.acts.record(
         "report.export", f"report {found.stem}", after={"format": form} | ({"table": table} if "csv" in form else {})

@@ -39,28 +39,25 @@ def year(text: str) -> tuple[dt.date, dt.date] | None:
 
 
 def read(db: sqlite3.Connection, config: SiteConfig, first: dt.date, last: dt.date, now_wall_s: float) -> Report | None:
-    """The report of these days, both included; None where there is no log of any of them."""
+    """The report of these days, both included; None where there is no log of any of them that is over."""
     zone = ZoneInfo(config.site.timezone)
     lead = dt.timedelta(days=LEAD_DAYS)
     days = rollups.days(db, zone, first - lead, last + lead)
-    if not any(first <= one.day <= last for one in days):
-        return None
 
     def period(without: frozenset[dt.date]) -> PeriodFigures:
-        return rollups.period(db, zone, first, last, without=without)
+        return rollups.period(db, zone, first, source.until, without=without)
 
     def sessions_of(day: dt.date) -> Sequence[SessionRecord]:
         return rollups.sessions(db, zone, SessionFilter(first=day, last=day), limit=_ALL)[::-1]
 
-    return make(
-        Source(
-            config=config,
-            first=first,
-            last=last,
-            days=days,
-            period=period,
-            sessions_of=sessions_of,
-            head=journal.head(db),
-            made_wall_s=now_wall_s,
-        )
+    source = Source(
+        config=config,
+        first=first,
+        last=last,
+        days=days,
+        period=period,
+        sessions_of=sessions_of,
+        head=journal.head(db),
+        made_wall_s=now_wall_s,
     )
+    return make(source) if any(first <= one.day <= source.until for one in days) else None

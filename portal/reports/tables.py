@@ -48,7 +48,7 @@ _STEPS: Final = (Figure.JOINED, Figure.SAW, Figure.ONLINE)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a report is made of: days ``first`` to ``last``, both included.
+    """What a report is made of: days ``first`` to ``last``, both included, as far as they are over when it is made.
 
     ``days``: with a log, in order, LEAD_DAYS before ``first`` and all after ``last`` too, since a session that runs on
     a hidden day takes others along. ``period(without)``: of all, what is of people without those days.
@@ -68,11 +68,16 @@ class Source:
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.config.site.timezone)
 
+    @property
+    def until(self) -> dt.date:
+        """The last of them that is over: two reports of a day that goes on would tell what lay between them."""
+        return min(self.last, localtime.local_date(self.made_wall_s, self.zone) - dt.timedelta(days=1))
+
 
 def make(source: Source) -> Report:
     """The report. ``source.sessions_of`` is asked when the rows of sessions are read."""
     shown = [suppression.day(found) for found in source.days]
-    within = [one for one in shown if source.first <= one.day <= source.last]
+    within = [one for one in shown if source.first <= one.day <= source.until]
     unsummed = suppression.unsummed(within)
     period = source.period(unsummed)
     sums = suppression.sums(within)
@@ -88,7 +93,7 @@ def make(source: Source) -> Report:
         classification=config.office.classification,
         made=made,
         stem=f"gerbang-{config.site.code}-{_period_code(source.first, source.last)}",
-        notes=_notes(sums, unsummed),
+        notes=_notes(source, sums, unsummed),
         summary=Table("Ringkasan", _SUMMARY, once(list(_summary(source, sums, within, period)))),
         days=Table("Per hari", _day_columns(), once([_day(one) for one in within])),
         line_from=1 + _DAY_FIGURES.index(Figure.AVAILABILITY),
@@ -131,7 +136,7 @@ def _period_code(first: dt.date, last: dt.date) -> str:
     return f"{first:%Y-%m}" if _is_month(first, last) else f"{first}--{last}"
 
 
-def _notes(sums: ShownSums, unsummed: frozenset[dt.date]) -> list[str]:
+def _notes(source: Source, sums: ShownSums, unsummed: frozenset[dt.date]) -> list[str]:
     """What a reader must know before the figures."""
     said = [
         "Kelompok yang kurang dari 5 disamarkan: “<5” berarti 1 sampai 4; “disamarkan” berarti angka lain dari "
@@ -142,6 +147,8 @@ def _notes(sums: ShownSums, unsummed: frozenset[dt.date]) -> list[str]:
             f"{len(unsummed)} hari tidak ikut dalam jumlah sesi dan median, {sums.days_hidden} di antaranya juga tidak "
             "ikut dalam angka perangkat, puncak dan byte, karena disamarkan. Angka jalur internet mencakup semua hari."
         )
+    if source.until < source.last:
+        said.append(f"Periode ini belum selesai: angkanya sampai {_date(source.until)}.")
     return said
 
 
@@ -203,7 +210,7 @@ def _line_seconds(source: Source, within: Sequence[ShownDay]) -> dict[Line, int]
     there = {one.day for one in within}
     before = sum(
         localtime.day_start(day + dt.timedelta(days=1), source.zone) - localtime.day_start(day, source.zone)
-        for day in _days(source.first, source.last)
+        for day in _days(source.first, source.until)
         if day not in there
     )
     return added([*(whole(one.seconds) for one in within), {Line.BEFORE: round(before)}])
@@ -310,7 +317,7 @@ def _sessions(source: Source, shown: Sequence[ShownDay]) -> Iterator[Row]:
     """
     rows = SessionRows({one.day for one in shown if one.hidden}, source.zone, source.made_wall_s)
     say = _session_words(source)
-    for day in _days(source.first - dt.timedelta(days=LEAD_DAYS), source.last):
+    for day in _days(source.first - dt.timedelta(days=LEAD_DAYS), source.until):
         found = source.sessions_of(day)
         told = rows.of_day(day, found)
         if day < source.first:
@@ -378,6 +385,7 @@ def _about(source: Source, desa: str, made: dt.datetime, sums: ShownSums, unsumm
         ("Periode", _period_words(source.first, source.last)),
         ("Hari pertama", source.first),
         ("Hari terakhir", source.last),
+        ("Angka sampai dengan", source.until),
         ("Zona waktu", config.site.timezone),
         ("Produsen data", config.office.name),
         ("Alamat produsen", config.office.address or None),

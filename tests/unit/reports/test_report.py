@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from portal.config import Uplink
+from portal.domain import localtime
 from portal.domain.model import EndReason
 from portal.domain.rollup import OS_FAMILIES, REASON_LOST, DayFigures, Line, Provider, SessionRecord
 from portal.domain.suppression import Hidden
@@ -88,6 +89,18 @@ def test_a_day_of_sessions_is_told_whole_or_is_one_row_that_says_so() -> None:
     assert hidden == [(dt.date(2026, 10, number), *withheld) for number in (1, 2, 3, 5)]
 
 
+def test_a_day_that_goes_on_is_not_told() -> None:
+    """Nor are sessions that run into it while it has but few devices, since it may end so."""
+    source = sources.source((60, 12, 41))
+    noon_s = localtime.day_start(dt.date(2026, 10, 3), sources.WITA) + 43_200
+    report = make(replace(source, made_wall_s=noon_s))
+    assert [row[0] for row in report.days.rows()] == [dt.date(2026, 10, 1), dt.date(2026, 10, 2)]
+    assert {row[0] for row in report.sessions.rows()} == {dt.date(2026, 10, 1), dt.date(2026, 10, 2)}
+    assert any("sampai 2 Oktober 2026" in note for note in report.notes)
+    few = make(replace(source, made_wall_s=noon_s, days=[*source.days[:2], replace(source.days[2], devices=3)]))
+    assert [row[1] for row in few.sessions.rows()] == [Hidden.WITHHELD] * 2
+
+
 def test_one_provider_is_told_once_and_several_each() -> None:
     source = sources.source((60,))
     period = source.period(frozenset())
@@ -116,7 +129,7 @@ def test_one_provider_is_told_once_and_several_each() -> None:
     ],
 )
 def test_periods_in_words(first: dt.date, last: dt.date, said: str, stem: str) -> None:
-    report = make(replace(sources.source(()), first=first, last=last))
+    report = make(replace(sources.source(()), first=first, last=last, made_wall_s=2e9))
     assert (report.period, report.stem) == (said, stem)
 
 
