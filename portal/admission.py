@@ -14,6 +14,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from netctl.api import errors
@@ -21,7 +22,7 @@ from netctl.api.client import Client
 from netctl.api.errors import NetctlError
 from portal import clock, passwords, sync
 from portal.config import SiteConfig
-from portal.domain import codes, localtime, policy, usage
+from portal.domain import budget, codes, localtime, policy, usage
 from portal.domain.attempts import Attempts
 from portal.domain.model import EndReason, Notice, Now, Place, Refusal, Session, Uplink, Visit
 from portal.domain.siterules import SiteRules
@@ -102,7 +103,16 @@ class Gate:
             raise _gate_error(error) from error
 
     def visit(self, mac: str) -> Visit:
-        return self._read(lambda db: self._entrance.visit(db, self._read_clock(), mac))
+        def found(db: sqlite3.Connection) -> tuple[Visit, list[tuple[int, dict[CounterKey, Reading]]]]:
+            visit = self._entrance.visit(db, self._read_clock(), mac)
+            if visit.session is None or visit.session.person_id is None or visit.left.bytes is None:
+                return visit, []
+            running = sessions.not_ended_of_person(db, visit.session.person_id)
+            return visit, [(session.id, counters.last_of(db, session.id)) for session in running]
+
+        visit, counted = self._read(found)
+        new = [part for number, last in counted for part in usage.deltas(last, self._counters_of(number)).values()]
+        return replace(visit, left=budget.less(visit.left, sum(usage.total(new)))) if new else visit
 
     def session(self, mac: str) -> Session | None:
         session = self._read(lambda db: sessions.not_ended_of(db, mac))

@@ -56,7 +56,8 @@ class Gatekeeper(Protocol):
         """The MAC that the kernel gives for a LAN address, or None."""
 
     def visit(self, mac: str) -> Visit:
-        """All that a page needs to know of a device, from one snapshot; bytes in ``left`` are as of the last flush."""
+        """All that a page needs to know of a device, from one snapshot. Of who is online, ``left`` is that of now, with
+        what the counters of all the person's devices show; as it is flushed only if netctl is away."""
 
     def session(self, mac: str) -> Session | None:
         """The running session of a device; one whose time is over does not run."""

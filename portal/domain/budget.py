@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from portal.config import Plan
@@ -107,6 +107,14 @@ def left(plan: Plan, use: DayUse, wall_s: float, zone: dt.tzinfo) -> BudgetLeft:
         spent=not (seconds and octets),
         renewed_wall_s=next_midnight(wall_s, zone),
     )
+
+
+def less(left: BudgetLeft, octets: int) -> BudgetLeft:
+    """What is left after so many bytes more."""
+    if left.bytes is None:
+        return left
+    remains = max(0, left.bytes - octets)
+    return replace(left, bytes=remains, spent=left.spent or not remains)
 
 
 def slow_rates(plan: Plan) -> tuple[int | None, int | None]:

@@ -14,17 +14,13 @@ from portal.domain.model import BudgetLeft, Now, Opening
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """``session_s``: seconds that the session has left; ``used_bytes``: (up, down) of the session up to now.
-
-    ``unflushed_bytes``: of those, both ways, what ``left`` does not know of yet. None means no limit.
-    """
+    """``session_s``: seconds that the session has left, None: no limit; ``used_bytes``: (up, down) of the session."""
 
     plan: Plan
     opening: Opening
     left: BudgetLeft
     session_s: float | None
     used_bytes: tuple[int, int]
-    unflushed_bytes: int
     now: Now
 
     @property
@@ -43,8 +39,8 @@ class Standing:
 
     @property
     def budget_bytes(self) -> int | None:
-        """What is left of the day's bytes, both ways."""
-        return None if self.left.bytes is None else max(0, self.left.bytes - self.unflushed_bytes)
+        """What is left of the day's bytes, both ways; None: no limit."""
+        return self.left.bytes
 
     @property
     def remaining_bytes(self) -> int | None:

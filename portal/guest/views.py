@@ -276,15 +276,12 @@ class Views:
         return self._doors.door(language, visit, self._gate.uplink(), self._read_clock())
 
     def _standing(self, visit: Visit, session: Session) -> Standing:
-        used = self._gate.bytes_used(session)
-        flushed = visit.session or session
         return Standing(
             plan=self._words.plan(session.plan),
             opening=visit.opening,
             left=visit.left,
             session_s=self._gate.remaining_s(session),
-            used_bytes=used,
-            unflushed_bytes=max(0, sum(used) - flushed.up_bytes - flushed.down_bytes),
+            used_bytes=self._gate.bytes_used(session),
             now=self._read_clock(),
         )
 

@@ -369,3 +369,11 @@ def test_who_has_nothing_left_or_no_limit_wakes_nobody() -> None:
         Spender(Plan(id="q", name="Q"), BudgetLeft(None, None, False, 0.0), 3, 1e9),
     ]
     assert budget.check_again_after_s(spenders, None, None, TICK_S) == TICK_S
+
+
+@given(st.integers(0, 10**12) | st.none(), st.integers(0, 10**12), st.booleans())
+def test_less_is_never_below_nothing_and_what_is_spent_stays_so(octets: int | None, more: int, spent: bool) -> None:
+    found = budget.less(BudgetLeft(60.0, octets, spent, 7.0), more)
+    assert (found.seconds, found.renewed_wall_s) == (60.0, 7.0)
+    assert found.bytes == (None if octets is None else max(0, octets - more))
+    assert found.spent == (spent or found.bytes == 0)

@@ -10,18 +10,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from netctl.api import errors
 from netctl.api.errors import NetctlError
 from portal.admission import Gate
+from portal.config import Plan
 from portal.domain.model import EndReason, UplinkState
+from portal.domain.uplink import UplinkView
 from portal.gatekeeper import GateError, Gatekeeper
 from portal.meter import Meter
 from portal.paths import Paths
 from portal.store import sessions
 from portal.store.db import Database
-from tests.unit.portal.conftest import CONFIG, ENDLESS, Allow
+from tests.unit.portal.conftest import CONFIG, ENDLESS, Allow, OpenGate, OpenMeter
 from tests.unit.portal.fakes import Clock, Netctl, unreachable
 
 Query = Callable[..., list[tuple[Any, ...]]]
@@ -46,6 +49,31 @@ def test_login_answers_when_the_kernel_has_it(gate: Gate, netctl: Netctl, clock:
     assert replace(found, remaining_s=None) == replace(session, remaining_s=None)
     clock.forward(60)
     assert gate.remaining_s(session) == pytest.approx(479 * 60, abs=0.01)
+
+
+def test_what_is_left_of_the_day_is_that_of_now_on_all_devices(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock
+) -> None:
+    """Totals reach the disk minutes later; the page must not tell of more than there is."""
+    plan = Plan(id="warga", name="Warga", devices=2, daily_megabytes=1)
+    site = msgspec.structs.replace(CONFIG, plan=(plan,))
+    gate, meter = open_gate(site), open_meter(site)
+    one = gate.enter_by_terms(MAC, IP, "1")
+    person = gate.visit(MAC).person
+    assert person is not None
+    other = gate.enter_by_code("02:00:00:00:00:02", "10.77.0.10", person.code)
+    netctl.send(one.id, 100_000, 0)
+    meter.stop(UplinkView())  # that much is on the disk
+    clock.forward(1)
+    netctl.send(one.id, 100_000, 50_000)
+    netctl.send(other.id, 0, 150_000, ip="10.77.0.10")
+    for mac in (one.mac, other.mac):
+        left = gate.visit(mac).left
+        assert (left.bytes, left.spent) == (600_000, False)
+    netctl.send(other.id, 0, 600_000, ip="10.77.0.10")
+    assert (gate.visit(MAC).left.bytes, gate.visit(MAC).left.spent) == (0, True)
+    netctl.failing = unreachable()
+    assert gate.visit(MAC).left.bytes == 900_000, "as far as it is known"
 
 
 def test_the_row_is_on_the_disk_before_the_kernel_hears_of_it(
