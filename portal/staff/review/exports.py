@@ -24,8 +24,6 @@ TYPES: Final = {
     "csv-id": "text/csv; charset=utf-8",
     "html": "text/html; charset=utf-8",
 }
-PRINT: Final = "html"
-"""A page that a browser prints, and not a file to be kept."""
 TABLES: Final = ("hari", "sesi", "ringkasan")
 """Those that are offered as CSV; a workbook has all."""
 
@@ -54,8 +52,8 @@ def export(month: str, form: str) -> flask.Response:
         raise
     file.seek(0)
     name = f"{report.stem}-{table}.csv" if form in delimited.DIALECTS else f"{report.stem}.{form}"
-    response = flask.send_file(file, mimetype=TYPES[form], as_attachment=form != PRINT, download_name=name)
-    if form == PRINT:
+    response = flask.send_file(file, mimetype=TYPES[form], as_attachment=form != files.HTML, download_name=name)
+    if form == files.HTML:
         response.headers["Content-Security-Policy"] = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'"
         )
