@@ -264,15 +264,17 @@ class Meter:
         """The state to push, and whose sessions ended for it."""
         found_leases = self._leases()
         self._funnel.look(found_leases, self._read_clock().boot_s)
-        seen = Seen(
-            unflushed=self._unflushed(),
-            bytes_s=self._bytes_s,
-            active_boot_s=self._active_boot_s,
-            idle_too=idle_too,
-            leases=found_leases,
-        )
         with self._database.read() as database:
             now = self._read_clock()
+            ended = self._ended_by_others(database)
+            seen = Seen(
+                unflushed=self._unflushed(),
+                ended=ended,
+                bytes_s=self._bytes_s,
+                active_boot_s=self._active_boot_s,
+                idle_too=idle_too,
+                leases=found_leases,
+            )
             moment = self._moment(database, now)
             found = self._upkeep.look(database, moment, seen, TICK_S)
             self._again_s = found.check_again_s
@@ -304,6 +306,21 @@ class Meter:
                 log.warning("Devices that are let in without a tap are met at the portal only: %s.", error)
                 self._troubles["leases"] = str(error)
             return {}
+
+    def _ended_by_others(self, database: sqlite3.Connection) -> dict[int, int]:
+        """Ended sessions of which something was read that this meter has not written yet, and whose they were.
+
+        Who ended them may have counted some of it.
+        """
+        persons = {}
+        for session_id in {key.session_id for key in self._new_readings()} - sessions.ids_not_ended(database):
+            for key, last in counters.last_of(database, session_id).items():
+                if (seen := self._seen.get(key)) is not None:
+                    self._flushed[key] = seen if last.shows_the_same_as(seen) else last
+            found = sessions.by_id(database, session_id)
+            if found is not None and found.person_id is not None:
+                persons[session_id] = found.person_id
+        return persons
 
     def _unflushed(self) -> dict[int, Delta]:
         """Bytes by session that the totals on the disk do not include."""

@@ -16,7 +16,7 @@ from portal.domain import budget, policy
 from portal.domain.budget import Spender
 from portal.domain.model import DayUse, EndReason, Now, Session
 from portal.domain.siterules import Moment, SiteRules
-from portal.domain.usage import Delta
+from portal.domain.usage import Delta, total
 from portal.entrance import NOTHING_USED, Caller, Entrance
 from portal.gatekeeper import GateError, Refused
 from portal.leases import Lease
@@ -28,12 +28,14 @@ from portal.store.people import Standing
 class Seen:
     """What the meter has seen of sessions, by id, beyond what is on the disk.
 
-    ``unflushed``: bytes that the totals do not include yet. ``bytes_s``: bytes per second of late, both ways.
+    ``unflushed``: bytes that the totals do not include yet; ``ended``: of these sessions, the persons of those that
+    have ended. ``bytes_s``: bytes per second of late, both ways.
     ``active_boot_s``: when the device last sent something. ``idle_too``: these are fresh, so that silence means idle.
     ``leases``: by MAC.
     """
 
     unflushed: Mapping[int, Delta]
+    ended: Mapping[int, int]
     bytes_s: Mapping[int, float]
     active_boot_s: Mapping[int, float]
     idle_too: bool
@@ -44,7 +46,7 @@ class Seen:
 class Findings:
     """What is to be written, if anything. ``slow``: people whose budget is spent under a plan that slows then.
 
-    ``counted``: the sessions whose bytes must be in the totals with it, since they end or their people turn slow.
+    ``counted``: the sessions whose bytes must be in the totals with it: of people who turn slow, or of whom one ends.
     ``check_again_s``: when somebody could have run out of the budget, at the earliest.
     """
 
@@ -73,7 +75,8 @@ class Upkeep:
         closed = rules.closed(closures.acts(db, moment.wall_s), moment)
         online = sessions.not_ended(db)
         standings = people.standings(db)
-        uses = _with_unflushed(people.uses(db, moment), online, seen.unflushed)
+        persons = {one.id: one.person_id for one in online if one.person_id is not None} | dict(seen.ended)
+        uses = _with_unflushed(people.uses(db, moment), persons, seen.unflushed)
         over, replanned, slow = [], [], set()
         spenders: dict[int, Spender] = {}
         devices = Counter(session.person_id for session in online)
@@ -104,8 +107,8 @@ class Upkeep:
                 bytes_s = seen.bytes_s.get(session.id, 0.0) + (0.0 if before is None else before.bytes_s)
                 spenders[session.person_id] = Spender(plan, left, devices[session.person_id], bytes_s)
         _, turn = self._entrance.turn(db, moment.now)
-        turned = slow ^ self._slow
-        counted = {session.id for session in online if session.person_id in turned}
+        turned = (slow ^ self._slow) | {session.person_id for session, _ in over}
+        counted = {session_id for session_id, person_id in persons.items() if person_id in turned}
         return Findings(
             over=tuple(over),
             replanned=tuple(replanned),
@@ -178,13 +181,13 @@ def _withdrawn(session: Session, standing: Standing, moment: Moment) -> EndReaso
 
 
 def _with_unflushed(
-    uses: Mapping[int, DayUse], online: list[Session], unflushed: Mapping[int, Delta]
+    uses: Mapping[int, DayUse], persons: Mapping[int, int], unflushed: Mapping[int, Delta]
 ) -> dict[int, DayUse]:
+    """``persons``: by session."""
     new: dict[int, Delta] = defaultdict(lambda: Delta(0, 0))
-    for session in online:
-        if session.person_id is not None and session.id in unflushed:
-            one, more = new[session.person_id], unflushed[session.id]
-            new[session.person_id] = Delta(one.up_bytes + more.up_bytes, one.down_bytes + more.down_bytes)
+    for session_id, more in unflushed.items():
+        if (person_id := persons.get(session_id)) is not None:
+            new[person_id] = total((new[person_id], more))
     return {
         person_id: DayUse(
             use.seconds, use.up_bytes + new[person_id].up_bytes, use.down_bytes + new[person_id].down_bytes

@@ -74,6 +74,10 @@ def by_id(db: sqlite3.Connection, session_id: int) -> Session | None:
     return None if row is None else _session(row)
 
 
+def ids_not_ended(db: sqlite3.Connection) -> set[int]:
+    return {row[0] for row in db.execute("SELECT id FROM session WHERE ended_wall_s IS NULL")}
+
+
 def count_not_ended(db: sqlite3.Connection) -> int:
     return int(db.execute("SELECT count(*) FROM session WHERE ended_wall_s IS NULL").fetchone()[0])
 

@@ -81,6 +81,37 @@ def test_a_byte_budget_stops_within_two_seconds_of_the_plans_rate(
     assert (left.bytes, left.spent, left.seconds) == (0, True, None)
 
 
+@pytest.mark.parametrize("after_budget", ["stop", "slow"])
+@pytest.mark.parametrize("leaves", ["moves", "logs out"])
+def test_what_was_used_on_a_device_before_it_was_left_counts_at_once(
+    open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock, query: Query, after_budget: str,
+    leaves: str,
+) -> None:  # fmt: skip
+    """Totals reach the disk minutes later."""
+    config = site(daily_megabytes=10, after_budget=after_budget, slow_down_kbit=256, slow_up_kbit=128)
+    gate, meter = open_gate(config), open_meter(config)
+    clock.set_wall(MIDNIGHT_S - 3600)
+    first = gate.enter_by_terms(MAC, IP, "1")
+    person = gate.visit(MAC).person
+    assert person is not None
+    meter.tick(VIEW)
+    netctl.send(first.id, 0, 6_000_000)
+    clock.forward(5)
+    meter.tick(VIEW)
+    if leaves == "logs out":
+        gate.logout(first)
+    second = gate.enter_by_code("02:00:00:00:00:02", "10.77.0.10", person.code)
+    for more, spent in ((3_000_000, False), (1_000_000, True)):
+        netctl.send(second.id, 0, more, ip="10.77.0.10")
+        clock.forward(5)
+        meter.tick(VIEW)
+        if after_budget == "stop":
+            assert netctl.online() == ([] if spent else [second.mac])
+        else:
+            assert rates(netctl) == [(256, 128) if spent else (5000, 2000)]
+    assert query("SELECT sum(down_bytes) FROM person_day") == [(10_000_000,)]
+
+
 def test_a_time_budget_slows_and_ends_at_midnight_without_a_cut(
     open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock, query: Query
 ) -> None:
