@@ -44,6 +44,7 @@ log = logging.getLogger("gerbang.meter")
 
 TICK_S = 5.0
 FORGET_EVERY_S = 3600.0
+LATE_BYTES = 100_000  # of a session that somebody else ended: so many are written at once, fewer with the next flush
 CHECK_AGAIN_S = 60.0
 EX_TEMPFAIL = 75  # sysexits.h
 
@@ -124,6 +125,7 @@ class Meter:
         self._bytes_s: dict[int, float] = {}  # session id -> bytes per second between the last two polls
         self._polled_boot_s = 0.0
         self._was_trusted: bool | None = None  # as of the last flush; None: there was none yet
+        self._left: set[int] = set()  # sessions that somebody else ended, of which LATE_BYTES are not written
         self._seen_boot_s = 0.0  # the last heartbeat, whose ever it was
         self._view = UplinkView()
         self._uplink = UplinkView()  # what is on the disk
@@ -149,6 +151,8 @@ class Meter:
             return TICK_S  # nothing is pushed from a database that may lack rows
         self._again_s = TICK_S
         self._attempt("sessions", lambda: self._keep_up(idle_too=polled))
+        if self._left:
+            self._attempt("late", lambda: self._count_last(self._left))
         self._attempt("uplink", self._write_uplink)
         self._attempt("heartbeat", self._beat)
         if self._nat_log is not None:
@@ -266,9 +270,10 @@ class Meter:
         self._funnel.look(found_leases, self._read_clock().boot_s)
         with self._database.read() as database:
             now = self._read_clock()
-            ended = self._ended_by_others(database)
+            ended, unflushed = self._ended_by_others(database), self._unflushed()
+            self._left = {number for number in ended if sum(unflushed.get(number, ())) >= LATE_BYTES}
             seen = Seen(
-                unflushed=self._unflushed(),
+                unflushed=unflushed,
                 ended=ended,
                 bytes_s=self._bytes_s,
                 active_boot_s=self._active_boot_s,

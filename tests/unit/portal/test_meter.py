@@ -11,6 +11,7 @@ import pytest
 
 from portal import logbook
 from portal import meter as module
+from portal.administration import Administration
 from portal.admission import Gate
 from portal.domain.model import Session, UplinkState
 from portal.domain.uplink import UplinkView
@@ -152,6 +153,23 @@ def test_bytes_of_a_logout_are_counted_with_it_and_those_that_passed_meanwhile_b
     assert total(query) == (100, 1000)
     ticks(meter, clock, TOTALS_S)
     assert total(query) == (105, 1050)
+
+
+def test_what_a_session_moved_that_the_office_ended_is_written_at_once(
+    meter: Meter, session: Session, netctl: Netctl, paths: Paths, clock: Clock, query: Query
+) -> None:
+    """After that, no power cut takes it."""
+    meter.tick(VIEW)
+    netctl.send(session.id, 100_000, 10**9)
+    clock.forward(5)
+    meter.tick(VIEW)
+    office = Administration(CONFIG, paths, "sari", "operator", netctl=netctl, read_clock=clock)
+    office.disconnect(MAC)
+    office.close_database()
+    assert query("SELECT end_reason, up_bytes FROM session") == [("staff", 0)]
+    clock.forward(5)
+    meter.tick(VIEW)
+    assert total(query) == (100_000, 10**9)
 
 
 def test_a_logout_while_netctl_is_away_leaves_its_bytes_to_the_meter(
