@@ -35,11 +35,6 @@ def now() -> Now:
     return Now(boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME), time.time())
 
 
-def built_wall_s() -> float:
-    """When this package was built: no moment that a clock which is right has shown was before it."""
-    return _BUILT_WALL_S
-
-
 def wall_is_plausible(wall_s: float | None = None) -> bool:
     """Is the wall clock later than the build of this package?"""
     return (time.time() if wall_s is None else wall_s) >= _BUILT_WALL_S

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from portal import clock
 from portal.config import SiteConfig
 from portal.domain import localtime
+from portal.domain.erasure import FIRST_WALL_S
 from portal.domain.journal import CLASS_OF, Class, Kind
 from portal.domain.model import Now
 from portal.store import erasure, natlog, people, rollups, sessions
@@ -42,6 +43,10 @@ class Limit:
     @property
     def text(self) -> str:
         return self.day.isoformat()
+
+
+class _NothingToDo(Exception):
+    """Undoes a transaction."""
 
 
 class Retention:
@@ -91,11 +96,15 @@ class Retention:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Now]]:
-        with self._database.write() as db:
+        """A transaction, undone where it had nothing to do: that costs the card no write."""
+        with contextlib.suppress(_NothingToDo), self._database.write() as db:
             erasure.prepare(db)
             now = self._read_clock()
             sessions.note_time(db, now)
+            before = db.total_changes
             yield db, now
+            if db.total_changes == before:
+                raise _NothingToDo
 
     # --- classes ----------------------------------------------------------------------------------------------------
 
@@ -126,7 +135,7 @@ class Retention:
             "before_wall_s": limit.wall_s,
             "now_wall_s": now.wall_s,
             "tomorrow": tomorrow.isoformat(),
-            "built_wall_s": clock.built_wall_s(),
+            "first_wall_s": FIRST_WALL_S,
         }
 
     def _sessions(self, limit: Limit) -> int:

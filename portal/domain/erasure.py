@@ -7,6 +7,7 @@ leaps, by a mistake or by a wrong NTP server, erases nothing.
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
@@ -14,6 +15,32 @@ from portal.domain.journal import Tomb
 
 STEADY_DAYS: Final = 7
 """A date that came by a leap of more than so many days is believed once so many days have followed it."""
+
+
+FIRST_WALL_S: Final = 1_704_067_200.0
+"""2024 began: no gateway is older, so an earlier moment is of a clock that was not set."""
+_SLACK_S: Final = 3600.0
+_DAY_S: Final = 86_400.0
+
+
+def over_by(rows: Sequence[tuple[float, float]], now_wall_s: float) -> list[float]:
+    """When each was certainly over: (began, ended) as the wall clock showed it, in the order of the beginnings.
+
+    A clock that was not set shows a beginning before an earlier one's, or one that is still to come. Of such a row it
+    is only known that it began before the next whose clock was right; infinity where there is none.
+    """
+    latest, right = FIRST_WALL_S, []
+    for began, ended in rows:
+        right.append(latest - _SLACK_S <= began <= ended + _SLACK_S and ended <= now_wall_s + _DAY_S)
+        if right[-1]:
+            latest = max(latest, began)
+    found, next_began = [math.inf] * len(rows), math.inf
+    for at in range(len(rows) - 1, -1, -1):
+        began, ended = rows[at]
+        found[at] = ended if right[at] else next_began
+        if right[at]:
+            next_began = min(next_began, began)
+    return found
 
 
 class Seen(NamedTuple):

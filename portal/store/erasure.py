@@ -126,25 +126,27 @@ def say(db: sqlite3.Connection, name: str, before: str, count: int, now: Now, **
 
 # --- devices and people ---------------------------------------------------------------------------------------------
 
-# A moment that can be: not before this package was built, and not to come. Else nothing is known of when it was.
-_CAN_BE: Final = "{0} BETWEEN :built_wall_s AND :now_wall_s + 86400"
+# A moment that can be. Else nothing is known of when it was, and what speaks of the row decides alone.
+_CAN_BE: Final = "{0} BETWEEN :first_wall_s AND :now_wall_s + 86400"
 
 
 def sessions(db: sqlite3.Connection, limits: dict[str, float | str], most: int) -> int:
-    """Rows of sessions that ended before; what the log tells of them is of another class. How many."""
-    return db.execute(
-        f"""
-        DELETE FROM session WHERE id IN (
-            SELECT id FROM session AS old WHERE ended_wall_s IS NOT NULL AND CASE
-                WHEN {_CAN_BE.format("ended_wall_s")} THEN ended_wall_s < :before_wall_s
-                ELSE boot_id <> (SELECT boot_id FROM meta) AND EXISTS (
-                    SELECT 1 FROM session WHERE id > old.id AND {_CAN_BE.format("started_wall_s")}
-                        AND started_wall_s < :before_wall_s)
-                END
-            LIMIT :most)
-        """,  # noqa: S608 - constants of this module
-        {**limits, "most": most},
-    ).rowcount
+    """Rows of sessions that ended before; what the log tells of them is of another class. How many.
+
+    One of a wrong clock goes once the next one is old enough, and not in the boot that it is of.
+    """
+    (present,) = db.execute("SELECT boot_id FROM meta").fetchone()
+    now_wall_s, before_wall_s = float(limits["now_wall_s"]), float(limits["before_wall_s"])
+    rows = db.execute("SELECT id, started_wall_s, ended_wall_s, boot_id FROM session ORDER BY id").fetchall()
+    # One that runs tells by its beginning that those before it are older.
+    moments = [(began, now_wall_s if ended is None else ended) for _, began, ended, _ in rows]
+    gone = [
+        (row[0],)
+        for row, over_s in zip(rows, erasure.over_by(moments, now_wall_s), strict=True)
+        if row[2] is not None and over_s < before_wall_s and (over_s == row[2] or row[3] != present)
+    ][:most]
+    db.executemany("DELETE FROM session WHERE id = ?", gone)
+    return len(gone)
 
 
 def devices(db: sqlite3.Connection, limits: dict[str, float | str], most: int) -> int:
@@ -281,18 +283,17 @@ def device(db: sqlite3.Connection, mac: str) -> int:
 def audit(db: sqlite3.Connection, limits: dict[str, float | str], most: int) -> int:
     """Acts before that the usage log does not speak of any more; how many.
 
-    They are in order: what stands before one that is old enough is older.
+    They are in order of time: so many as are old enough are the first.
     """
-    rows = db.execute(
-        f"""
-        SELECT id, wall_s, boot_id, boot_s, actor, role, action, object, before, after FROM audit WHERE id <= (
-            SELECT max(id) FROM audit WHERE {_CAN_BE.format("wall_s")} AND wall_s < :before_wall_s)
-        ORDER BY id LIMIT :most
-        """,  # noqa: S608
-        {**limits, "most": most},
-    ).fetchall()
-    if not rows:
+    now_wall_s, before_wall_s = float(limits["now_wall_s"]), float(limits["before_wall_s"])
+    moments = db.execute("SELECT wall_s, wall_s FROM audit ORDER BY id").fetchall()
+    old = sum(1 for over_s in erasure.over_by(moments, now_wall_s) if over_s < before_wall_s)
+    if not old:
         return 0
+    rows = db.execute(
+        "SELECT id, wall_s, boot_id, boot_s, actor, role, action, object, before, after FROM audit ORDER BY id LIMIT ?",
+        (min(old, most),),
+    ).fetchall()
     told = {one.body["digest"] for one in journal.of_kinds(db, (Kind.ACT,))}
     gone = [(row[0],) for row in rows if trail.digest(AuditEntry(*row)) not in told]
     db.executemany("DELETE FROM audit WHERE id = ?", gone)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import math
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from portal.domain.erasure import STEADY_DAYS, Seen, graves, see
+from portal.domain.erasure import STEADY_DAYS, Seen, graves, over_by, see
 from portal.domain.journal import GENESIS, Tomb, hash_of
 
 TODAY = dt.date(2026, 11, 24)
@@ -78,3 +79,30 @@ def test_whatever_is_erased_in_whatever_order_the_chain_can_be_followed(rounds: 
         assert covered == sorted(set(range(1, LENGTH + 1)) - left)
         tombs = told_tombs(there)
         assert all(a.last + 1 < b.first for a, b in itertools.pairwise(tombs)), "those that touch are one"
+
+
+DAY_S = 86_400.0
+NOW_S = 2_000_000_000.0
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 40 * DAY_S), st.floats(0, DAY_S), st.sampled_from([0.0, 0.0, 0.0, -1.0, 1.0]))),
+)
+def test_nothing_is_over_before_it_was_whatever_its_clock_showed(some: list[tuple[float, float, float]]) -> None:
+    """Each is (how long ago it began, how long it lasted, how its clock was wrong)."""
+    true = sorted((NOW_S - 50 * DAY_S - ago, NOW_S - 50 * DAY_S - ago + length) for ago, length, _ in some)
+    wrong = [error for *_, error in some]
+    shown = [
+        (began + error * 1e9 if error < 0 else began + error * 2e9, ended + (error * 1e9 if error < 0 else error * 2e9))
+        for (began, ended), error in zip(true, wrong, strict=True)
+    ]
+    found = over_by(shown, NOW_S)
+    for (began, ended), error, over_s in zip(true, wrong, found, strict=True):
+        assert over_s >= (ended if error == 0 else began) - 0.001
+
+
+def test_what_a_wrong_clock_wrote_is_over_when_the_next_began() -> None:
+    began = NOW_S - 10 * DAY_S
+    rows = [(began, began + 60), (1000.0, 1060.0), (NOW_S + 9e8, NOW_S + 9e8), (began + DAY_S, began + DAY_S + 60)]
+    assert over_by(rows, NOW_S) == [began + 60, began + DAY_S, began + DAY_S, began + DAY_S + 60]
+    assert over_by(rows[:2], NOW_S)[1] == math.inf
