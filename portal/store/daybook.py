@@ -215,7 +215,7 @@ class _Day:
 def _provider(providers: Sequence[tuple[int, str, str]], until_ms: int) -> tuple[str, str]:
     """Whose line it was last before that moment, and of what sort; before anybody told, it was the first one's."""
     known = [one for one in providers if one[0] < until_ms] or providers[:1]
-    return known[-1][1:] if known else ("", "")
+    return sorted(known, key=lambda one: one[0])[-1][1:] if known else ("", "")
 
 
 def _exchange(db: sqlite3.Connection, table: str, day: str, rows: list[tuple[Any, ...]]) -> None:

@@ -151,15 +151,16 @@ def seqs_of(db: sqlite3.Connection, boot: Boot) -> tuple[int, int]:
 
 
 def note_provider(db: sqlite3.Connection, boot: int, at_ms: int, name: str, link: str) -> bool:
-    """From then on it was this provider's line; written where it was another's. Is it the first of all?"""
+    """From then on it was this provider's line; written where it was another's. Was it?"""
     last = db.execute("SELECT name, link FROM record_provider ORDER BY boot DESC, at_ms DESC LIMIT 1").fetchone()
-    if last != (name, link):
-        db.execute("INSERT OR REPLACE INTO record_provider VALUES (?, ?, ?, ?)", (boot, at_ms, name, link))
-    return last is None
+    if last == (name, link):
+        return False
+    db.execute("INSERT OR REPLACE INTO record_provider VALUES (?, ?, ?, ?)", (boot, at_ms, name, link))
+    return True
 
 
 def providers(db: sqlite3.Connection) -> list[tuple[int, str, str]]:
-    """(wall clock, name, sort of link): from when on it was whose line, in their order."""
+    """(wall clock, name, sort of link): from when on it was whose line, as it was told."""
     rows = db.execute("SELECT boot, at_ms, name, link FROM record_provider ORDER BY boot, at_ms").fetchall()
     return [(boot(db, row[0]).clock.wall_ms(row[1]), row[2], row[3]) for row in rows]
 

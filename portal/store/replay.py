@@ -169,7 +169,10 @@ class Replay:
         boot.stopped, boot.ran_ms = False, now_ms
         self._line(boot, now_ms, boot.line)
         if records.note_provider(self._db, boot.number, now_ms, entry.body["provider"], entry.body["link"]):
-            self._touch(self._boot(1).clock.wall_ms(self._boot(1).first_ms))  # what was before is taken to be theirs
+            walls = records.walls(self._db)
+            self._touch(max(until_ms for _, until_ms in walls))
+            if len(records.providers(self._db)) == 1:  # what was before is taken to be theirs
+                self._touch(min(from_ms for from_ms, _ in walls))
         self._pending.boots.add(boot.number)
 
     def _set_clock(self, boot: Boot, entry: Entry) -> None:
@@ -186,6 +189,9 @@ class Replay:
         for one in (before, clock):
             for moment_ms in (from_ms, boot.last_ms):
                 self._touch(one.wall_ms(moment_ms))
+        if boot.number > 1:  # how long it was off before, and whose line it was after
+            self._touch(self._boot(boot.number - 1).walls[1])
+            self._touch(max(until_ms for _, until_ms in records.walls(self._db)))
         boot.clock = clock
         records.move_sessions(self._db, boot, before.wall_ms(from_ms))
         self._pending.boots.add(boot.number)
@@ -273,7 +279,7 @@ class Replay:
         clock = self._boot(record.boot).clock
         for moment_ms in (record.ended_ms, at_ms):
             if moment_ms is not None:
-                self._touch(clock.wall_ms(moment_ms))
+                self._touch(max(clock.wall_ms(moment_ms), clock.wall_ms(record.began_ms)))
         record.ended_ms, record.reason = at_ms, reason
         self._pending.sessions.add(record.id)
 
