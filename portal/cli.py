@@ -20,6 +20,7 @@ from portal import (
     cli_office,
     cli_outbox,
     cli_report,
+    cli_rollup,
     cli_staff,
     cli_technician,
     cli_vouchers,
@@ -263,6 +264,7 @@ for command in (
     *cli_natlog.COMMANDS,
     *cli_journal.COMMANDS,
     *cli_report.COMMANDS,
+    *cli_rollup.COMMANDS,
 ):
     gerbang.add_command(command)
 

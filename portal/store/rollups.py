@@ -8,6 +8,7 @@ site.timezone.
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import sqlite3
 from itertools import islice
 from typing import Final
@@ -28,6 +29,7 @@ __all__ = (
     "entries_of",
     "erasable_sessions",
     "erase_sessions",
+    "fingerprint",
     "first_day",
     "hours",
     "last_day",
@@ -84,6 +86,15 @@ def begin_again(db: sqlite3.Connection, zone: ZoneInfo) -> None:
     db.execute("DELETE FROM hour_figures WHERE day >= ?", (kept_from,))
     db.execute("DELETE FROM day_figures WHERE day >= ?", (kept_from,))
     records.put_state(db, records.State(0, None, None, zone.key, kept_from))
+
+
+def fingerprint(db: sqlite3.Connection, until: dt.date) -> str:
+    """Of all figures up to a local day, included: the same figures have the same (SHA-256, hexadecimal)."""
+    found = hashlib.sha256()
+    for table in ("day_figures", "hour_figures"):
+        for row in db.execute(f"SELECT * FROM {table} WHERE day <= ? ORDER BY 1", (until.isoformat(),)):  # noqa: S608
+            found.update(repr(row).encode())
+    return found.hexdigest()
 
 
 def _take(db: sqlite3.Connection, zone: ZoneInfo, count: int) -> int:
