@@ -33,7 +33,8 @@ def staff_server(at: str | None = None, **options: Any) -> Iterator[int]:
     """Start a server in a process of its own, with its data in ``at``; gives its port.
 
     Options: ``online``, ``known`` (devices), ``vouchers``, ``notices``, ``empty`` (nothing of it), ``hours``,
-    ``forbid_source`` (nothing of the program may be read once it serves).
+    ``log`` (the usage log of so many days from 1 January 2026 on), ``forbid_source`` (nothing of the program may be
+    read once it serves).
     """
     with tempfile.TemporaryDirectory(prefix="gerbang-staff-") if at is None else nullcontext(at) as directory:
         told = json.dumps({**options, "directory": directory, "parent": os.getpid()})
@@ -84,6 +85,10 @@ def main(options: dict[str, Any]) -> None:
     certificate = paths.staff / "certificate.pem"
     selfsigned.ensure(certificate, [NAME, "127.0.0.1"], os.getuid(), os.getgid())
     paths.site.write_text('[site]\ncode = "64.03.01.2001"\nname = "Desa Muara Kaman Ulu"\n')
+    if options.get("log"):
+        from bench.village_year import make_year
+
+        make_year(paths.database, days=options["log"], devices=20, logins=40)
     setup.ensure(paths.database)
     netctl = _busy_netctl()
     shared = Shared(config, paths, key, Database(paths.database), netctl)
@@ -142,7 +147,7 @@ def _fill(shared: Any, options: dict[str, Any]) -> None:
     from portal.domain.model import EndReason, UplinkState
     from portal.domain.staff import Role
     from portal.domain.uplink import UplinkView
-    from portal.store import people, pseudonyms, sessions, staff
+    from portal.store import people, pseudonyms, rollups, sessions, staff
 
     chance, now = random.Random(4), shared.read_clock()
     with shared.database.write() as db:
@@ -188,6 +193,8 @@ def _fill(shared: Any, options: dict[str, Any]) -> None:
     acting.create_vouchers(options.get("vouchers", 60), "warga", devices=2, note="Karang Taruna")
     acting.block("5c:e9:1e:00:99:01", "mengunduh terus-menerus")
     acting.close("Rapat desa", now.wall_s + 86_400, now.wall_s + 90_000)
+    with shared.database.write() as db:
+        rollups.catch_up(db, shared.zone)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,11 @@ PAGES = {
         *("/today", "/hours", "/vouchers", "/vouchers/1", "/notices", "/notices/new", "/notices/1", "/devices"),
         *("/password", "/audit", "/no/such/page"),
     ],
-    "rina": ["/review", "/audit", "/today"],
+    "rina": [
+        *("/review", "/review/month/2026-01", "/review/day/2026-01-14", "/review/definitions"),
+        *("/review/sessions?first=2026-01-01&last=2026-01-31", "/review/sessions?first=kemarin&method=pintu"),
+        *("/review/hours/2026-01?weekday=2", "/review/compare?a=2026-02&b=2026-01", "/audit", "/today"),
+    ],
     "tono": [
         *("/audit", "/technician", "/technician/device", "/technician/device?device=5c:e9:1e:00:00:01"),
         *("/technician/rates", "/technician/speed", "/technician/config", "/technician/backup"),
@@ -126,7 +130,7 @@ def desk(port: int, screen: Screen, *, scripts: bool) -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """For tests that change nothing."""
-    with staff_server(hours=True) as port:
+    with staff_server(hours=True, log=40) as port:
         yield port
 
 
@@ -161,6 +165,35 @@ class TestPages:
                 at.assert_sound(f"empty{path.replace('/', '_')}")
                 assert serious_findings(at.driver) == [], path
                 assert not re.search(r"\b(Belum|perangkat|Wi-Fi untuk)\b", at.text), path
+
+    @needs_axe
+    @pytest.mark.parametrize("screen", [Screen(320, 640, "light"), Screen(320, 640, "dark")], ids=lambda one: one.name)
+    def test_reports_on_the_smallest_phone(self, port: int, screen: Screen) -> None:
+        """Charts come as pictures of their own, in a size for the screen, and none is left out."""
+        with desk(port, screen, scripts=True) as at:
+            at.log_in("rina")
+            for path in [path for path in PAGES["rina"] if path.startswith("/review")]:
+                at.open(path)
+                drawn = at.driver.execute_script("return [...document.images].map(one => [one.alt, one.naturalWidth])")
+                assert all(alt and width == 330 for alt, width in drawn), (path, drawn)
+                at.assert_sound(f"rina{path.replace('/', '_')}")
+                assert serious_findings(at.driver) == [], path
+
+    def test_from_a_month_to_a_session_and_a_definition(self, port: int) -> None:
+        """By links alone, without scripts: what a reviewer does with a figure that looks odd."""
+        with desk(port, SCREENS[2], scripts=False) as at:
+            at.log_in("rina")
+            at.find("option[value='2026-01']").click()
+            at.press(at.button("Tampilkan"))
+            assert "Pemakaian Januari 2026" in at.text
+            assert at.driver.find_elements(By.CSS_SELECTOR, "img.chart")
+            at.press(at.find("a[href$='#figure-availability']"))
+            assert "Ketersediaan internet" in at.find(":target").text
+            at.open("/review/month/2026-01")
+            at.press(at.find(".strips tbody a"))
+            assert "Kamis, 1 Januari 2026" in at.text
+            at.press(at.find("#sessions ~ table tbody a, #sessions ~ p a"))
+            assert "Daftar sesi" in at.text
 
     def test_figures_are_renewed_without_a_click(self, port: int) -> None:
         with desk(port, SCREENS[0], scripts=True) as at:
@@ -410,13 +443,19 @@ def test_the_users_of_the_tests_are_those_of_the_pages() -> None:
 
 def test_no_page_needs_the_source_once_privileges_are_dropped(tmp_path: Path) -> None:
     """Libraries load things at their first use; by then the clone may be in a directory that the user cannot enter."""
-    with staff_server(at=str(tmp_path), forbid_source=True, vouchers=3) as port:
+    with staff_server(at=str(tmp_path), forbid_source=True, vouchers=3, log=3) as port:
         client = Client(port, NAME, tmp_path / "staff/certificate.pem")
         for user, paths in PAGES.items():
             client.cookies.clear()
             assert client.send("/login", "/login", name=user, password=PASSWORD)[0] == 303
             for path in paths:
                 assert client.ask("GET", path)[0] < 500, path
+        client.cookies.clear()
+        assert client.send("/login", "/login", name="rina", password=PASSWORD)[0] == 303
+        for name in ("bytes", "devices", "latency", "funnel"):
+            assert client.ask("GET", f"/review/chart/{name}/2026-01.svg")[0] == 200
+        for form in ("html", "csv", "csv-id"):
+            assert client.send(f"/review/export/2026-01.{form}", "/review/month/2026-01")[0] == 200
         client.cookies.clear()
         assert client.send("/login", "/login", name="ani", password=PASSWORD)[0] == 303
         for paper in ("a4", "receipt"):
