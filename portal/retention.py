@@ -125,7 +125,7 @@ class Retention:
                 if count:
                     erasure.say(db, name, limit.text, count, now)
             total += count
-            if count < CHUNK:
+            if not count:
                 return total
 
     def _values(self, limit: Limit, now: Now) -> dict[str, float | str]:
