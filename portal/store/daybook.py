@@ -48,7 +48,7 @@ def _of_boot(db: sqlite3.Connection, boot: Boot, from_ms: int, until_ms: int) ->
     pieces = [
         (max(piece.from_ms, boot.first_ms), min(piece.until_ms, boot.last_ms), piece.offset_ms)
         for piece in boot.clock.pieces()
-        if piece.from_ms < boot.last_ms and piece.until_ms > boot.first_ms
+        if piece.from_ms <= boot.last_ms and piece.until_ms > boot.first_ms
     ]
     for number, (began, ended, offset_ms) in enumerate(pieces):
         held = ended + offset_ms

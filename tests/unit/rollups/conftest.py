@@ -83,5 +83,5 @@ def db(empty: Path, tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture(scope="session")
 def village(tmp_path_factory: pytest.TempPathFactory) -> Year:
-    """Twelve days over the end of a month."""
+    """Thirty-six days of a small village, over the end of a month."""
     return make_year(tmp_path_factory.mktemp("village") / "gerbang.db", seed=7, days=36, devices=20, logins=60)

@@ -23,9 +23,7 @@ from portal.store import journal, migrations, rollups, setup
 from tests.unit.rollups.conftest import ZONE, dump
 
 START_S = 1_793_664_000.0
-lengths = st.floats(0.0, 1.0).map(
-    lambda share: 2.0 ** (share * 17)
-)  # 1 s to 36 hours
+lengths = st.floats(0.0, 1.0).map(lambda share: 2.0 ** (share * 17))  # 1 s to 36 hours
 
 
 @functools.cache
