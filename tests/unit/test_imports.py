@@ -121,6 +121,7 @@ PLANTED = [
     ("portal.vouchers.sheet", "from portal.store import vouchers", "what is printed is handed in"),
     ("portal.reports.xlsx", "from portal.store import rollups", "rounded once"),
     ("portal.cli_vouchers", "def f():\n    import fpdf", "only who makes a PDF pays"),
+    ("portal.staff.review.month", "from pygal import Bar", "its own style"),
     ("portal.staff.vouchers", "from portal.store import audit", "one transaction"),
     ("portal.cli", "__import__(name)", "computes a module's name"),
 ]

@@ -19,7 +19,7 @@ from portal.staff.frame import now_wall_s, render
 from portal.staff.review import said
 from portal.staff.shared import shared
 from portal.store import rollups
-from portal.store.db import StoreError
+from portal.store.db import BUSY, StoreError
 
 log = logging.getLogger("gerbang.staff")
 
@@ -91,6 +91,6 @@ def catch_up() -> str:
                 rollups.catch_up(db, zone, limit=rollups.CHUNK)
     except StoreError as error:
         log.warning("the roll-ups could not be brought up to date: %s", error)
-        return "review.stale"
+        return "review.behind" if error.code == BUSY else "review.stale"
     with shared().database.read() as db:
         return "review.behind" if rollups.behind(db, zone) else ""

@@ -15,7 +15,7 @@ from portal.staff.review import door
 from portal.staff.review.charts import Drawing, Kind, Series, Size, draw
 from portal.staff.shared import Shared
 from portal.store import rollups
-from portal.store.db import DATABASE, Database, StoreError
+from portal.store.db import BUSY, DATABASE, Database, StoreError
 from tests.unit.portal.fakes import Clock
 from tests.unit.staff.conftest import Browser
 from tests.unit.staff.made_up import MadeUp
@@ -400,6 +400,20 @@ def test_a_database_that_cannot_be_written_shows_what_is_there(
     text = read(reviewer, "/review/month/2026-10").text
     assert "mungkin belum yang terbaru" in text
     assert "Sesi 2.356" in text
+
+
+def test_a_database_that_somebody_else_writes_for_long_is_not_called_broken(
+    log: MakeLog, reviewer: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(entries=3)
+
+    @contextmanager
+    def refuse(_: Database) -> Iterator[None]:
+        raise StoreError(BUSY, "database is locked")
+        yield
+
+    monkeypatch.setattr(Database, "write", refuse)
+    assert "belum lengkap" in read(reviewer, "/review/month/2026-10").text
 
 
 def test_a_database_that_is_gone_is_told_so(log: MakeLog, reviewer: Browser, shared: Shared) -> None:
