@@ -66,6 +66,7 @@ ALIASES = {
     "guest_wrong_password": "guest_pages",
     "month_view": "review_pages",
     "year_database": "rollup_",
+    "journal_verify": "rollup_",
     "card": "card_writes",
 }
 

@@ -19,7 +19,7 @@ from bench.result import Reach, Result
 from bench.village_year import Year, make_year
 from portal.domain import tally
 from portal.domain.rollup import SessionFilter
-from portal.store import journal, rollups
+from portal.store import journal, journalread, rollups
 from portal.store.db import Database
 
 _REPEAT = 9
@@ -54,6 +54,17 @@ def _measured(database: Database, year: Year, note: str) -> Iterator[Result]:
         chosen = SessionFilter(first=last, last=last)
         entries_of_day = lambda: rollups.sessions(db, zone, chosen)  # noqa: E731
         yield _timed("rollup_sessions_read", entries_of_day, Reach(), "50 sessions of the last day")
+        yield _verified(db)
+
+
+def _verified(db: sqlite3.Connection) -> Result:
+    """As `gerbang journal verify` does."""
+    began = time.monotonic()
+    verdict = journalread.check(db)
+    took_s = time.monotonic() - began
+    if verdict.findings:
+        raise RuntimeError(f"the made-up year's log is not whole: {verdict.findings[0]}")
+    return Result("journal_verify", took_s, "s", Reach(at_most=10), note=f"a year: {verdict.entries} entries")
 
 
 def _an_hour(database: Database, zone: ZoneInfo) -> Result:

@@ -49,6 +49,12 @@ def _doctor(gateway: GerbangGateway) -> tuple[int, list[dict[str, str]]]:
     return done.returncode, [f for f in json.loads(done.stdout) if f["level"] != "ok"]
 
 
+def _log_is_whole(gateway: GerbangGateway) -> bool:
+    done = gateway.box.run(gateway.command("journal", "verify", "--run-dir", str(RUN), "--data-dir", str(DATA)))
+    assert done.returncode == 0, done.stderr
+    return done.stdout.startswith("The log is whole")
+
+
 @contextmanager
 def _full(directory: Path) -> Iterator[None]:
     filler = directory / "filler"
@@ -88,6 +94,7 @@ def test_a_full_disk(box: GerbangGateway, new: NewPhone) -> None:
     assert late.is_online()
     assert user.is_online()
     assert len(box.sql("SELECT id FROM session WHERE ended_wall_s IS NULL")) == 2
+    assert _log_is_whole(box)
 
 
 def _restart_portal(gateway: GerbangGateway, meanwhile: Callable[[], None] | None = None) -> None:
@@ -127,6 +134,7 @@ def test_a_read_only_database(box: GerbangGateway, new: NewPhone) -> None:
     _restart_portal(box)
     assert _tap(box, late).status == 303
     assert late.is_online() and user.is_online()
+    assert _log_is_whole(box)
 
 
 @pytest.mark.parametrize("how", ["garbage", "torn page", "truncated", "removed"])
