@@ -37,7 +37,7 @@ WARM_UP_S = 4 * 3600.0  # SQLite's log has its size then, and is written over
 REACH_BYTES = 50_000_000
 REACH_TRANSACTIONS_S = 1.0
 IMAGE_BYTES = 256 * 1024 * 1024
-SITE = SiteConfig(site=Site(code="64.03.01.2001"), plan=(Plan(id="warga", name="Warga", session_minutes=480),))
+SITE = SiteConfig(site=Site(code="64.03.01.2001"), plan=(Plan(id="warga", name="Warga", session_minutes=1440),))
 
 
 @dataclass
@@ -127,7 +127,7 @@ class _Day:
             self._pass(every_s)
             phone = self._chance.randrange(PEOPLE)
             with self._card.told("logout"):
-                self._gate.logout(self._online[phone])
+                self._gate.logout(self._online.pop(phone))
             self._pass(7)
             with self._card.told("login"):
                 self._enter(phone)
