@@ -68,6 +68,8 @@ class Promised:
                 self.closed[int(number)] *= -1
             case "act", [_]:
                 self.acts += 1
+            case "refused", [_]:
+                pass
             case "head", [seq, last]:
                 self.head = int(seq), bytes.fromhex(last)
             case _:

@@ -63,3 +63,7 @@ def test_a_disk_that_lies_about_its_cache_is_found_to_lose_what_was_promised(rec
     wrong = [problem for cut in cuts_of(recorded, 20, "lying") for problem in cut["wrong"]]
     found = {problem.split(":")[0].split(" ")[0] for problem in wrong}
     assert {"closed", "offline"} & found or "journal" in found, wrong
+
+
+def test_a_card_that_dies_puts_nobody_out_and_keeps_what_was_answered(tmp_path: Path) -> None:
+    assert json.loads(run("tests.powercut.dying", tmp_path)) == []
