@@ -16,7 +16,7 @@ from portal.domain.journal import Kind
 from portal.domain.journalcheck import Verdict
 from portal.domain.model import EndReason, Now, Session
 from portal.domain.usage import CounterKey, Reading
-from portal.store import check, counters, db, journal, journalread, people, recovery, sessions, setup
+from portal.store import check, counters, db, journal, journalread, people, recovery, rollups, sessions, setup
 from portal.store.db import Database, StoreError
 
 NOW = Now("boot", 1000.0, 2_000_000_000.0)
@@ -277,6 +277,8 @@ def test_entries_that_cannot_be_read_are_told_as_lost_and_the_chain_goes_on(path
     assert 0 < last - first < 30, "one page"
     verdict = log_of(path)
     assert (verdict.findings, verdict.lost) == ((), last - first + 1)
+    with Database(path).write() as connection:
+        assert rollups.catch_up(connection, ZONE) >= len(after), "figures are made of what is left"
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("UPDATE journal SET wall_ms = wall_ms + 1 WHERE seq = ?", (last + 1,))
         connection.commit()
