@@ -7,20 +7,23 @@ The day passes in some minutes (tests.village.timemachine); what the phones do t
 from __future__ import annotations
 
 import datetime as dt
+import json
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from portal import sealing
 from portal.domain.rollup import DayFigures, HourFigures, Line, SessionFilter, SessionRecord
 from portal.meter import TICK_S
 from portal.store import rollups
 from portal.store.db import Database
-from tests.village.gateway import DATA, GerbangGateway
+from tests.village.gateway import DATA, RUN, GerbangGateway
 from tests.village.internet import WEB
 from tests.village.measure import Tap
 from tests.village.phone import Phone
@@ -30,8 +33,10 @@ from tests.village.village import Village
 pytestmark = pytest.mark.timeout(600)
 
 ZONE = ZoneInfo("Asia/Makassar")
+OFFICE = sealing.new_office_secret()
 SITE = {
     "site": {"timezone": ZONE.key},
+    "office": {"key": OFFICE.key.line},
     "uplink": {"provider": "Telkom", "link": "fibre"},
     "lan": {"lease_minutes": 10_080},  # the phones and dnsmasq live in the machine's time
     "plan": [{"id": "warga", "name": "Warga", "down_kbit": 20_000, "up_kbit": 10_000, "session_minutes": "unlimited",
@@ -179,6 +184,10 @@ class Report:
     hours: list[HourFigures]
     sessions: list[SessionRecord]
     text: str  # of `gerbang report`, plain CSV of the days
+    kept: list[dict[str, Any]]  # what `gerbang housekeeping` says of its parts
+    log: dict[str, Any]  # what `gerbang journal verify` says
+    rebuilt: dict[str, Any]  # what `gerbang rollup rebuild` says
+    office: list[dict[str, Any]]  # the records that the office reads from a technician's stick
 
 
 @pytest.fixture(scope="module")
@@ -257,12 +266,28 @@ def live_through(day: Day) -> None:
     day.go("00:00:10", later_days=1, ticks=2.5)
 
 
+PASSPHRASE = "sebuah kata sandi kantor"
+
+
+def command(day: Day, *words: str, stdin: str = "") -> str:
+    """What a command of the gateway prints; it must succeed."""
+    clocks = [f"{name}={value}" for name, value in day.gateway.environment.items()]
+    line = ["env", *clocks, *day.gateway.command(*words)]
+    done = day.gateway.box.run(["sh", "-c", 'printf "%s\n" "$0" | "$@"', stdin, *line], timeout_s=60)
+    assert done.returncode == 0, f"{words}: {done.stderr or done.stdout}"
+    return done.stdout
+
+
 def report_of(day: Day) -> Report:
     date = day.day
-    command = day.gateway.command("report", "--month", date.isoformat()[:7], "--format", "csv")
-    clocks = [f"{name}={value}" for name, value in day.gateway.environment.items()]
-    printed = day.gateway.box.run(["env", *clocks, *command, "--data-dir", str(DATA), "--site", "/run/site.toml"])
-    assert printed.returncode == 0, printed.stderr
+    places = ("--run-dir", str(RUN), "--data-dir", str(DATA))
+    kept = json.loads(command(day, "housekeeping", "--json", *places))
+    printed = command(day, "report", "--month", date.isoformat()[:7], "--format", "csv", *places)
+    day.gateway.box.write("/run/stick/office.key", OFFICE.locked(PASSPHRASE).decode())
+    command(day, "outbox", "export", "/run/stick", *places)
+    opened = ("--key", "/run/stick/office.key", "--output", "/run/opened.ndjson", "--stdin")
+    command(day, "outbox", "open", "/run/stick", *opened, stdin=PASSPHRASE)
+    lines = day.gateway.box.read("/run/opened.ndjson").splitlines()
 
     def read() -> tuple[DayFigures, list[HourFigures], list[SessionRecord]]:
         with closing(Database(DATA / "gerbang.db")) as database:
@@ -273,7 +298,14 @@ def report_of(day: Day) -> Report:
                 chosen = SessionFilter(first=date, last=date)
                 return figures, rollups.hours(db, ZONE, date, date), rollups.sessions(db, ZONE, chosen, limit=100)
 
-    return Report(*day.gateway.box.call(read), printed.stdout)
+    return Report(
+        *day.gateway.box.call(read),
+        text=printed,
+        kept=kept,
+        log=json.loads(command(day, "journal", "verify", "--json", *places)),
+        rebuilt=json.loads(command(day, "rollup", "rebuild", "--json", *places)),
+        office=[json.loads(line) for line in lines],
+    )
 
 
 def seconds_online(stays: list[Stay], from_s: float, until_s: float) -> list[int]:
@@ -368,3 +400,24 @@ def test_the_printed_report_says_the_same(told: tuple[Day, Report]) -> None:
     cells = line.split(",")
     for figure in (report.day.devices, report.day.sessions, report.day.up_bytes, report.day.down_bytes):
         assert str(figure) in cells, f"{figure} is not in {line}"
+
+
+def test_housekeeping_did_all_and_the_log_is_whole(told: tuple[Day, Report]) -> None:
+    _, report = told
+    assert [part["error"] for part in report.kept] == [None] * len(report.kept)
+    assert {"rollups", "retention", "outbox"} <= {part["name"] for part in report.kept}
+    assert report.log["whole"] is True
+    assert report.rebuilt["changed"] is False
+
+
+def test_the_office_reads_the_same_from_a_stick(told: tuple[Day, Report]) -> None:
+    day, report = told
+    ended = [record for record in report.office if record["kind"] == "session" and record["ended"]]
+    stays = [record for record in report.sessions if record.ended_wall_s is not None]
+    for way in ("up_bytes", "down_bytes"):
+        assert sorted(record[way] for record in ended) == sorted(getattr(record, way) for record in stays)
+    (figures,) = [record for record in report.office if record["kind"] == "day"]
+    assert (figures["devices"], figures["sessions"]) == (report.day.devices, report.day.sessions)
+    assert (figures["up_bytes"], figures["down_bytes"]) == (report.day.up_bytes, report.day.down_bytes)
+    text = json.dumps(report.office)
+    assert not any(phone.mac in text or phone.address in text for phone in day.village.phones)

@@ -1,4 +1,6 @@
-"""What is seen at a glance: strips show the worst of a quarter hour, heat leaves unknown hours out, a change has a base."""
+"""What is seen at a glance: strips show the worst of a quarter hour, heat leaves out what nobody knows, changes have a
+base.
+"""
 
 from __future__ import annotations
 
