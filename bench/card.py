@@ -19,15 +19,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bench.result import Reach, Result
 from portal.admission import Gate
 from portal.config import Plan, Site, SiteConfig
 from portal.domain.model import Session, UplinkState
 from portal.domain.uplink import UplinkView
+from portal.housekeeping import ENTRIES
 from portal.meter import Meter
 from portal.paths import Paths
-from portal.store import db, migrations, setup
+from portal.store import db, migrations, rollups, setup
+from portal.store.db import Database
 from tests.unit.portal.fakes import Clock, Netctl
 
 PEOPLE = 60
@@ -37,6 +40,7 @@ WARM_UP_S = 4 * 3600.0  # SQLite's log has its size then, and is written over
 REACH_BYTES = 50_000_000
 REACH_TRANSACTIONS_S = 1.0
 IMAGE_BYTES = 256 * 1024 * 1024
+ZONE = ZoneInfo("Asia/Makassar")
 SITE = SiteConfig(site=Site(code="64.03.01.2001"), plan=(Plan(id="warga", name="Warga", session_minutes=1440),))
 
 
@@ -113,6 +117,9 @@ class _Day:
         self._meter = Meter(SITE, paths, self._netctl, self._clock, lambda: True)
         self._view = UplinkView(UplinkState.UP, 900.0, latency_ms=34.5, loss=0.0)
         self._online: dict[int, Session] = {}
+        self._database = Database(paths.database)
+        stack.callback(self._database.close)
+        self._figures_due_boot_s = self._clock.now.boot_s
 
     def begin(self) -> None:
         """All come, and bytes flow for a while, until what the database once needs is there."""
@@ -135,6 +142,14 @@ class _Day:
     def _enter(self, phone: int) -> None:
         self._online[phone] = self._gate.enter_by_terms(f"02:00:00:00:00:{phone:02x}", f"10.77.0.{phone + 10}", "1")
 
+    def _make_figures(self) -> None:
+        """As portal.housekeeping does, each hour."""
+        behind = True
+        while behind:
+            with self._database.write() as database:
+                rollups.catch_up(database, ZONE, ENTRIES)
+                behind = rollups.behind(database, ZONE)
+
     def _pass(self, seconds: float) -> None:
         until_boot_s = self._clock.now.boot_s + seconds
         while self._clock.now.boot_s < until_boot_s:
@@ -143,6 +158,10 @@ class _Day:
                     self._netctl.send(session.id, self._chance.randrange(10**4), self._chance.randrange(10**6), ip)
             with self._card.told("meter"):
                 again_s = self._meter.tick(self._view)
+            if self._clock.now.boot_s >= self._figures_due_boot_s:
+                self._figures_due_boot_s += 3600
+                with self._card.told("figures"):
+                    self._make_figures()
             self._clock.forward(min(again_s, until_boot_s - self._clock.now.boot_s))
 
 
@@ -176,7 +195,7 @@ def _measured(card: _Card) -> dict[str, int]:
 
 
 def card_writes() -> Iterator[Result]:
-    """card_writes_mb_day, card_blocks_mb_day, card_transactions_s: of the meter and the gate."""
+    """card_writes_mb_day, card_blocks_mb_day, card_transactions_s: of meter, gate and figures."""
     with tempfile.TemporaryDirectory() as directory, _card(Path(directory)) as card:
         found = setup.in_child(lambda: _measured(card))  # what it opens is closed when the file system is taken away
     assert isinstance(found, dict)
