@@ -1,4 +1,4 @@
-"""Keeps unit tests off the machine: processes, sockets, signals and iptc raise. It knows nothing of their subject.
+"""Keeps unit tests off the machine: processes, sockets, signals and iptc raise. It also has an empty database for them.
 
 The guard is an audit hook (PEP 578), so it also sees what goes past Python's own modules, whatever name a test or a
 library imported it under. It is armed while an item of tests/unit runs (fixtures included) and cannot be disarmed by
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from portal.paths import Paths
 
 PROCESS_EVENTS = frozenset(
     {"subprocess.Popen", "os.system", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "pty.spawn"}
@@ -86,3 +88,20 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> Generator[None, Non
     if nextitem is None or not nextitem.path.is_relative_to(HERE):
         _armed_for = None
     return (yield)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory as setup leaves it; copied for each test, since fsyncs take time."""
+    from portal.store import migrations, setup
+
+    path = tmp_path_factory.mktemp("pristine") / "gerbang.db"
+    setup.create_or_migrate(path, migrations.migrate)
+    return path.parent
+
+
+@pytest.fixture
+def paths(tmp_path: Path, pristine: Path) -> Paths:
+    for file in pristine.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return Paths(run=tmp_path, data=tmp_path)

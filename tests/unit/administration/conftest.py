@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,7 @@ from portal.administration import Administration
 from portal.config import Plan, Site, SiteConfig
 from portal.domain.model import Now, Session
 from portal.paths import Paths
-from portal.store import migrations, people, pseudonyms, sessions, setup
+from portal.store import people, pseudonyms, sessions
 from portal.store.db import Database
 from tests.unit.portal.fakes import Clock, Netctl
 
@@ -23,21 +22,6 @@ CONFIG = SiteConfig(site=Site(code="64.03.01.2001", name="Desa Uji"), plan=(WARG
 PHONE, TABLET = "5c:e9:1e:00:00:01", "5c:e9:1e:00:00:02"
 
 Query = Callable[..., list[tuple[object, ...]]]
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory as setup leaves it; copied for each test, since fsyncs take time."""
-    path = tmp_path_factory.mktemp("pristine") / "gerbang.db"
-    setup.create_or_migrate(path, migrations.migrate)
-    return path.parent
-
-
-@pytest.fixture
-def paths(tmp_path: Path, pristine: Path) -> Paths:
-    for file in pristine.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return Paths(run=tmp_path, data=tmp_path)
 
 
 @pytest.fixture

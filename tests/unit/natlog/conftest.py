@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from portal.natlog import NatLog
 from portal.paths import Paths
-from portal.store import migrations, setup
 from portal.store.db import Database
 from tests.unit.natlog.gateway import MAC_OF, PSEUDONYM_OF, Gateway, config
 from tests.unit.portal.fakes import BOOT, Clock
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pristine") / "gerbang.db"
-    setup.create_or_migrate(path, migrations.migrate)
-    return path.parent
-
-
-@pytest.fixture
-def paths(tmp_path: Path, pristine: Path) -> Paths:
-    for file in pristine.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return Paths(run=tmp_path, data=tmp_path)
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from portal.domain.rollup import (
     Step,
     Stretch,
 )
-from portal.store import journal, migrations, setup
+from portal.store import journal
 from portal.store.db import Database
 from tests.unit.outbox.making import GATEWAY, OFFICE, SITE
 
@@ -152,13 +152,6 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> Figures:
     given = Figures({FIRST + dt.timedelta(days=number): 8 for number in range(10)})
     monkeypatch.setattr(outbox, "rollups", given)
     return given
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pristine") / "gerbang.db"
-    setup.create_or_migrate(path, migrations.migrate)
-    return path.parent
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +12,7 @@ from portal.admission import Gate
 from portal.config import Plan, Site, SiteConfig
 from portal.meter import Meter
 from portal.paths import Paths
-from portal.store import devices, migrations, setup
+from portal.store import devices
 from portal.store.db import Database
 from tests.unit.portal.fakes import Clock, Netctl
 
@@ -22,21 +21,6 @@ ENDLESS = Plan(id="kantor", name="Kantor", session_minutes=None, idle_minutes=No
 ZONE = ZoneInfo("Asia/Makassar")  # site.timezone, unless site.toml says otherwise
 DAY = "2033-05-18"  # there, when fakes.Clock starts
 CONFIG = SiteConfig(site=Site(code="64.03.01.2001"), plan=(PLAN, ENDLESS))
-
-
-@pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data directory as setup leaves it; copied for each test, since fsyncs take time."""
-    path = tmp_path_factory.mktemp("pristine") / "gerbang.db"
-    setup.create_or_migrate(path, migrations.migrate)
-    return path.parent
-
-
-@pytest.fixture
-def paths(tmp_path: Path, pristine: Path) -> Paths:
-    for file in pristine.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return Paths(run=tmp_path, data=tmp_path)
 
 
 @pytest.fixture

@@ -108,13 +108,6 @@ def pristine(tmp_path_factory: pytest.TempPathFactory, key: StaffKey, cheap_pass
 
 
 @pytest.fixture
-def paths(tmp_path: Path, pristine: Path) -> Paths:
-    for file in pristine.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    return Paths(run=tmp_path, data=tmp_path)
-
-
-@pytest.fixture
 def config() -> SiteConfig:
     return SiteConfig(
         site=Site(code="64.03.01.2001", name="Desa Muara Kaman Ulu"),
