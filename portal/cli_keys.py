@@ -28,6 +28,7 @@ def signing_key(paths: Paths) -> SigningKey | None:
     """The gateway's key, for root; made where the gateway has not run yet. It is read before root is given up."""
     from portal import privileges, sealing  # noqa: PLC0415
 
+    sealing.load()
     try:
         if os.geteuid() != 0 or not paths.data.exists():
             return sealing.load_signing(paths.staff)

@@ -212,18 +212,18 @@ def outbox_ack(file: Path, site: Path | None, run_dir: Path, data_dir: Path, as_
     """Take FILE, which the office signed (`gerbang office ack`), and remove the batches that it names."""
     import sqlite3  # noqa: PLC0415
 
-    from portal import acknowledge  # noqa: PLC0415
+    from portal import acknowledge, sealing  # noqa: PLC0415
     from portal.administration import Change  # noqa: PLC0415
     from portal.domain.model import Now  # noqa: PLC0415
-    from portal.sealing import parse_office_key  # noqa: PLC0415
 
     content = content_of(file, acknowledge.MAX_BYTES, as_json)
+    sealing.load()
     with desk(site, run_dir, data_dir, as_json) as at:
         if at.config.office.key is None:
             hint = "Only the office whose key stands there can acknowledge."
             refuse(as_json, os.EX_CONFIG, "office-key", "site.toml has no office.key.", hint)
         try:
-            ack = acknowledge.parse(content, parse_office_key(at.config.office.key))
+            ack = acknowledge.parse(content, sealing.parse_office_key(at.config.office.key))
         except acknowledge.AckError as error:
             refuse(as_json, os.EX_DATAERR, "ack", error.message, error.hint)
 

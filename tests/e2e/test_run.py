@@ -84,7 +84,7 @@ def test_the_supervisor_stays_small(gateway: GerbangGateway) -> None:
 
 def test_each_line_of_the_log_has_time_and_name(gateway: GerbangGateway) -> None:
     lines = gateway.log().splitlines()
-    form = r"\d\d:\d\d:\d\d (gerbang|netctl|dnsmasq|meter|guest|staff) +\S"
+    form = r"\d\d:\d\d:\d\d (gerbang|netctl|dnsmasq|meter|guest|staff|housekeeping) +\S"
     assert all(re.match(form, line) for line in lines), lines
     local = (
         time.strftime("%H", time.gmtime(time.time() + 8 * 3600)),
