@@ -261,9 +261,11 @@ def live_through(day: Day) -> None:
     day.fetch(dewi, 600_000)
     day.go("22:15")
     day.logout(ani)
-    day.go("23:59:35")
+    day.go("23:58:30")
     day.fetch(dewi, 350_000)
-    day.go("00:00:10", later_days=1, ticks=2.5)
+    day.logout(dewi)
+    day.go("00:00:10", later_days=1)
+    day.go("02:00", later_days=1)  # the day is told when it is well over
 
 
 PASSPHRASE = "sebuah kata sandi kantor"
