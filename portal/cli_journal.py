@@ -20,7 +20,7 @@ from portal.cli_parts import FILE, print_json
 from portal.domain.journal import Kind
 
 if TYPE_CHECKING:
-    from portal.domain.journalcheck import Finding, Raw, Verdict
+    from portal.domain.journalcheck import Finding, Head, Raw, Verdict
     from portal.domain.walltime import Clocks
 
 _AGAIN_S = 1.0
@@ -35,21 +35,21 @@ def journal() -> None:
 # --- verify ---------------------------------------------------------------------------------------------------------
 
 
-def _head(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, bytes] | None:
+def _head(_: click.Context, __: click.Parameter, value: str | None) -> Head | None:
     if value is None:
         return None
-    if (found := re.fullmatch(r"([1-9][0-9]*):([0-9a-fA-F]{64})", value)) is None:
-        raise click.BadParameter("it is a number, a colon and 64 hexadecimal digits.")
-    return int(found[1]), bytes.fromhex(found[2])
+    if (found := re.fullmatch(r"(?:([1-9][0-9]*):)?([0-9a-fA-F]{64})", value)) is None:
+        raise click.BadParameter("it is a number, a colon and 64 hexadecimal digits, or these digits alone.")
+    return None if found[1] is None else int(found[1]), bytes.fromhex(found[2])
 
 
 @journal.command("verify")
 @click.argument("file", type=FILE, required=False)
-@click.option("--head", callback=_head, metavar="SEQ:HASH", help="An entry as it was once: it must still be so.")
+@click.option("--head", callback=_head, metavar="[SEQ:]HASH", help="An entry as it was once: it must still be so.")
 @reading
 def verify(
     file: Path | None,
-    head: tuple[int, bytes] | None,
+    head: Head | None,
     *,
     site: Path | None,
     run_dir: Path,
@@ -60,7 +60,7 @@ def verify(
 
     FILE is one of `journal export`; without it the gateway's own log is read, and compared with the audit trail.
     Exit status 0 if it is whole, 65 if not. Note the head that it prints: with --head, a log that was cut short or
-    written anew is noticed too.
+    written anew is noticed too. A report's metadata has the hash of one.
     """
     if file is not None:
         from portal import journalfile  # noqa: PLC0415
@@ -68,8 +68,8 @@ def verify(
 
         try:
             with journalfile.opened(file, "rb") as found:
-                own_head = journalfile.head(found)
-                verdict = journalcheck.verify(journalfile.read(found), head=head or own_head)
+                heads = [journalfile.head(found), *([] if head is None else [head])]
+                verdict = journalcheck.verify(journalfile.read(found), heads=heads)
         except OSError as error:
             refuse(as_json, os.EX_NOINPUT, "file", f"{file} cannot be read: {error.strerror}.", "Check the path.")
         except journalfile.JournalFileError as error:
@@ -135,20 +135,24 @@ def _sentence(found: Finding, when: Any) -> str:
     entry = "" if found.entry is None else f"{found.entry.seq} ({found.entry.kind}, {when(found.entry)})"
     match found.wrong.value:
         case "altered":
-            return f"Entry {entry} was altered: its contents do not fit its hash."
+            said = f"Entry {entry} was altered: its contents do not fit its hash."
         case "missing":
-            return f"{which} {are} missing, " + (f"before {entry}." if entry else "and the log ends there.")
+            said = f"{which} {are} missing, " + (f"before {entry}." if entry else "and the log ends there.")
         case "unaccounted":
-            return f"{which} {are} gone in part or whole, and no entry tells of as many erased or lost."
+            said = f"{which} {are} gone in part or whole, and no entry tells of as many erased or lost."
         case "order":
             other = "" if found.first == found.last else f", and {found.last} stands in its place or before it"
-            return f"Entry {found.first} is out of order{other}: {entry}." if entry else f"{which} {are} out of order."
+            said = f"Entry {found.first} is out of order{other}: {entry}." if entry else f"{which} {are} out of order."
         case "audit":
-            return f"Entry {entry} tells of an act that the audit trail has otherwise, or not at all."
+            said = f"Entry {entry} tells of an act that the audit trail has otherwise, or not at all."
+        case "unknown":
+            said = "No entry has the hash that was given: the log was cut short or written anew, or that entry was "
+            said += "erased or lost since."
         case _:
-            return f"{which} has another hash than the one given: the log was written anew" + (
+            said = f"{which} has another hash than the one given: the log was written anew" + (
                 f" ({found.entry.kind}, {when(found.entry)})." if found.entry else "."
             )
+    return said
 
 
 # --- show, follow ---------------------------------------------------------------------------------------------------

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import enum
 import json
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from portal.domain.journal import GENESIS, Kind, Tomb, hash_of
 
 MAX_FINDINGS: Final = 100
+
+Head: TypeAlias = tuple[int | None, bytes]
+"""Number and hash of an entry as they were known once; None: the number is not known."""
 
 
 class Raw(NamedTuple):
@@ -39,6 +42,7 @@ class Wrong(enum.StrEnum):
     ORDER = "order"  # stands at another's place
     AUDIT = "audit"  # tells of an act that the audit trail has otherwise, or not at all
     HEAD = "head"  # has another hash than the one that was known
+    UNKNOWN = "unknown"  # none of them has a hash that was known
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,13 @@ class Verdict:
     more: int
 
 
-def verify(
-    items: Iterable[Raw | Tomb], *, acts: Container[str] | None = None, head: tuple[int, bytes] | None = None
-) -> Verdict:
+def verify(items: Iterable[Raw | Tomb], *, acts: Container[str] | None = None, heads: Sequence[Head] = ()) -> Verdict:
     """Check a whole log, in its order. ``acts``: digests of the audit trail's entries, where that is at hand.
 
-    ``head``: number and hash of an entry as they were known once; it must still be there, or be gone by rule.
+    ``heads``: all must still be there, or be gone by rule; a hash without its number must be there.
     """
-    check = _Check(acts, head)
+    numbered = {number: known for number, known in heads if number is not None}
+    check = _Check(acts, numbered, {known for number, known in heads if number is None})
     for item in items:
         if isinstance(item, Tomb):
             check.tomb(item)
@@ -105,7 +108,8 @@ def pin(entry: Raw) -> str:
 @dataclass(slots=True)
 class _Check:
     acts: Container[str] | None
-    head: tuple[int, bytes] | None
+    heads: dict[int, bytes]
+    sought: set[bytes]  # hashes that were not met yet
     expected: int = 1
     before: bytes | None = GENESIS  # None: that of a missing entry
     last: Raw | None = None
@@ -150,8 +154,7 @@ class _Check:
             else:
                 self._altered(self.before, entry)
         self.expected, self.before, self.last, self.last_is_tomb = seq + 1, entry.hash, entry, False
-        if self.head is not None and seq == self.head[0]:
-            self._compare_head(seq, entry.hash, entry)
+        self._compare_head(seq, entry.hash, entry)
         if entry.kind in _TELLING:
             self._hear(entry)
 
@@ -183,7 +186,8 @@ class _Check:
             self.pins.add((body.get("last", 0) + 1, body.get("next") or ""))
 
     def _compare_head(self, seq: int, found: bytes, entry: Raw | None) -> None:
-        if self.head is not None and seq == self.head[0] and found != self.head[1]:
+        self.sought.discard(found)
+        if self.heads.get(seq, found) != found:
             self._found(Wrong.HEAD, seq, seq, entry)
 
     def _found(self, wrong: Wrong, first: int, last: int, entry: Raw | None) -> None:
@@ -198,8 +202,10 @@ class _Check:
         for seq, entry in self.unpinned.items():
             if (seq, pin(entry)) not in self.pins:
                 self._found(Wrong.ALTERED, seq, seq, entry)
-        if self.head is not None and self.expected <= self.head[0]:
-            self.missing.append(Finding(Wrong.MISSING, self.expected, self.head[0], None))
+        if self.expected <= (last := max(self.heads, default=0)):
+            self.missing.append(Finding(Wrong.MISSING, self.expected, last, None))
+        for _ in self.sought:
+            self._found(Wrong.UNKNOWN, 1, self.expected - 1, None)
         gaps = [gap for missing in self.missing for gap in _without(missing, self.late)]
         found = sorted([*self.findings, *gaps, *self._unaccounted()], key=lambda finding: finding.first)
         return Verdict(

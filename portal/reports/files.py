@@ -41,6 +41,6 @@ def warm() -> None:
     day = dt.date(2026, 1, 1)
     figures = PeriodFigures(day, day, 0, 0, None, 0, None, 0, 0, 0, 0, {}, {}, Quality(None, None, None, None), {})
     config = SiteConfig(site=Site(code="64.03.01.2001"))
-    report = make(Source(config, day, day, [], lambda _: figures, lambda _: [], (0, b""), 0.0))
+    report = make(Source(config, day, day, [], lambda _: figures, lambda _: [], b"", 0.0))
     for form in FORMATS:
         write(report, form, "hari", io.BytesIO())

@@ -57,7 +57,7 @@ def read(db: sqlite3.Connection, config: SiteConfig, first: dt.date, last: dt.da
         days=days,
         period=period,
         sessions_of=sessions_of,
-        head=journal.head(db),
+        head=journal.head(db)[1],
         made_wall_s=now_wall_s,
     )
     return make(source) if any(first <= one.day <= source.until for one in days) else None

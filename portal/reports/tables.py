@@ -52,7 +52,7 @@ class Source:
 
     ``days``: with a log, in order, LEAD_DAYS before ``first`` and all after ``last`` too, since a session that runs on
     a hidden day takes others along. ``period(without)``: of all, what is of people without those days.
-    ``sessions_of``: all sessions begun on a day, in their order. ``head``: number and hash of the journal's last entry.
+    ``sessions_of``: all sessions begun on a day, in their order. ``head``: hash of the journal's last entry.
     """
 
     config: SiteConfig
@@ -61,7 +61,7 @@ class Source:
     days: Sequence[DayFigures]
     period: Callable[[frozenset[dt.date]], PeriodFigures]
     sessions_of: Callable[[dt.date], Sequence[SessionRecord]]
-    head: tuple[int, bytes]
+    head: bytes
     made_wall_s: float
 
     @property
@@ -376,7 +376,6 @@ _DEFINITIONS: Final = (
 
 
 def _about(source: Source, desa: str, made: dt.datetime, sums: ShownSums, unsummed: frozenset[dt.date]) -> list[Row]:
-    number, chained = source.head
     config = source.config
     return [
         ("Judul", "Laporan penggunaan Wi-Fi desa"),
@@ -396,8 +395,7 @@ def _about(source: Source, desa: str, made: dt.datetime, sums: ShownSums, unsumm
             "Cara pembuatan",
             "Dihitung dari catatan penggunaan gateway, yang hanya bertambah dan berantai sidik (SHA-256).",
         ),
-        ("Catatan: nomor terakhir", number),
-        ("Catatan: sidik terakhir", chained.hex()),
+        ("Catatan: sidik terakhir", source.head.hex()),  # its number would tell, report by report, how much is hidden
         ("Hari dengan catatan", sums.days),
         ("Penyamaran", "Kelompok 1 sampai 4 ditulis <5; angka lain dari kelompok itu ditulis disamarkan."),
         ("Hari yang disamarkan", sums.days_hidden),

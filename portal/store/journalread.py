@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from portal.domain.journal import Entry, Kind, Tomb
-from portal.domain.journalcheck import Raw, Verdict, verify
+from portal.domain.journalcheck import Head, Raw, Verdict, verify
 from portal.domain.walltime import Clocks
 from portal.store import audit, journal
 
@@ -32,9 +32,9 @@ def chain(db: sqlite3.Connection) -> Iterator[Raw | Tomb]:
     return heapq.merge(stored, tombs, key=_place) if tombs else stored
 
 
-def check(db: sqlite3.Connection, head: tuple[int, bytes] | None = None) -> Verdict:
+def check(db: sqlite3.Connection, head: Head | None = None) -> Verdict:
     """Its chain, and whether the audit trail has each act as it was told (portal.domain.journalcheck.verify)."""
-    return verify(chain(db), acts=audit.digests(db), head=head)
+    return verify(chain(db), acts=audit.digests(db), heads=[] if head is None else [head])
 
 
 def after(db: sqlite3.Connection, seq: int) -> Iterator[Raw]:

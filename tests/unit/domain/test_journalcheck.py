@@ -40,7 +40,7 @@ def first_of(verdict: Verdict) -> tuple[Wrong, int, int]:
 
 @given(logs)
 def test_a_log_as_it_was_written_has_no_findings(log: list[Raw]) -> None:
-    verdict = verify(log, head=(len(log), log[-1].hash))
+    verdict = verify(log, heads=[(len(log), log[-1].hash)])
     assert (verdict.findings, verdict.more) == ((), 0)
     assert (verdict.entries, verdict.seq, verdict.hash) == (len(log), len(log), log[-1].hash)
 
@@ -72,7 +72,7 @@ def test_deleted_entries_are_named_unless_they_were_the_last_of_an_unknown_head(
     first = data.draw(st.integers(1, len(log)))
     last = data.draw(st.integers(first, len(log)))
     left = [entry for entry in log if not first <= entry.seq <= last]
-    verdict = verify(left, head=(len(log), log[-1].hash))
+    verdict = verify(left, heads=[(len(log), log[-1].hash)])
     assert [(f.wrong, f.first, f.last) for f in verdict.findings] == [(Wrong.MISSING, first, last)]
     assert verdict.findings[0].entry == (log[last] if last < len(log) else None)
     assert bool(verify(left).findings) == (last < len(log))
@@ -105,7 +105,16 @@ def test_an_entry_told_twice_is_out_of_order(log: list[Raw], data: st.DataObject
 @given(logs, logs)
 def test_another_log_of_the_same_length_is_not_the_one_whose_head_was_known(log: list[Raw], other: list[Raw]) -> None:
     assume(len(other) >= len(log) and other[len(log) - 1].hash != log[-1].hash)
-    assert first_of(verify(other, head=(len(log), log[-1].hash))) == (Wrong.HEAD, len(log), len(log))
+    assert first_of(verify(other, heads=[(len(log), log[-1].hash)])) == (Wrong.HEAD, len(log), len(log))
+
+
+@given(logs, st.data())
+def test_a_hash_of_which_no_number_is_known_is_looked_for_throughout(log: list[Raw], data: st.DataObject) -> None:
+    known = data.draw(st.sampled_from(log)).hash
+    assert verify(log, heads=[(None, known), (len(log), log[-1].hash)]).findings == ()
+    assert first_of(verify(log, heads=[(None, known), (None, bytes(32))])) == (Wrong.UNKNOWN, 1, len(log))
+    left = [entry for entry in log if entry.hash != known]
+    assert Wrong.UNKNOWN in {found.wrong for found in verify(left, heads=[(None, known)]).findings}
 
 
 def erased(log: list[Raw], *ranges: tuple[int, int]) -> list[Raw | Tomb]:
@@ -126,6 +135,7 @@ def test_what_was_erased_is_accounted_for_by_the_entry_that_tells_of_it() -> Non
     log = told(TEN, Kind.ERASURE, **{"class": "samples", "before": "2026-01-01", "count": 5, "first": 2, "last": 8})
     verdict = verify(erased(log, (2, 4), (7, 8)))
     assert (verdict.findings, verdict.entries, verdict.erased) == ((), 6, 5)
+    assert verify(erased(log, (2, 4), (7, 8)), heads=[(None, log[3].hash)]).findings == (), "what a tomb keeps is known"
 
 
 def test_more_gone_than_was_told_of_is_a_finding() -> None:

@@ -79,6 +79,13 @@ def test_nothing_of_a_hidden_day_is_in_a_report() -> None:
         assert list(table.rows()) == list(two.tables[name].rows()), name
 
 
+def test_how_far_the_log_goes_is_told_by_a_hash_alone() -> None:
+    """Two reports with the numbers of entries would tell how many of these are of a hidden day between them."""
+    told = {row[0]: row[1] for row in make(sources.source()).about.rows()}
+    assert told["Catatan: sidik terakhir"] == bytes(range(32)).hex()
+    assert [name for name in told if str(name).startswith("Catatan:")] == ["Catatan: sidik terakhir"]
+
+
 def test_a_day_of_sessions_is_told_whole_or_is_one_row_that_says_so() -> None:
     """In these sources one session of each day still runs, and with it all days after it."""
     told = list(make(sources.source((60, 12, 0, 41))).sessions.rows())

@@ -107,6 +107,19 @@ def test_a_log_that_was_cut_short_is_found_by_its_head(home: Path, gerbang: Gerb
     assert findings(gerbang("verify", "--head", head, "--json")) == [("missing", 9, 10)]
 
 
+def test_a_hash_alone_is_enough_to_hold_a_log_against(home: Path, gerbang: Gerbang) -> None:
+    """Reports name no number: how many entries there are between two of them would tell how many people hide."""
+    hashes = [entry["hash"] for entry in json.loads(gerbang("show", "--json").stdout)]
+    assert [gerbang("verify", "--head", one.upper()).exit_code for one in hashes] == [os.EX_OK] * 10
+    file = home / "log.ndjson"
+    assert gerbang("export", file).exit_code == os.EX_OK
+    assert gerbang("verify", file, "--head", hashes[4]).exit_code == os.EX_OK
+    sql(home, "DELETE FROM journal WHERE seq > 8")
+    assert gerbang("verify", "--head", hashes[7]).exit_code == os.EX_OK
+    assert findings(gerbang("verify", "--head", hashes[8], "--json")) == [("unknown", 1, 8)]
+    assert gerbang("verify", "--head", hashes[8]).stderr.startswith("No entry has the hash that was given: ")
+
+
 def test_people_are_told_number_kind_and_corrected_time(home: Path, gerbang: Gerbang) -> None:
     sql(home, "UPDATE journal SET body = '{}' WHERE seq = 3")
     done = gerbang("verify")
@@ -116,7 +129,8 @@ def test_people_are_told_number_kind_and_corrected_time(home: Path, gerbang: Ger
 
 
 def test_a_head_that_is_none_is_wrong_use(gerbang: Gerbang) -> None:
-    assert "64 hexadecimal digits" in gerbang("verify", "--head", "7:abc").stderr
+    for wrong in ("7:abc", "abc", f"0:{'a' * 64}", f":{'a' * 64}"):
+        assert "64 hexadecimal digits" in gerbang("verify", "--head", wrong).stderr
 
 
 def test_entries_show_both_times_and_which_to_believe(gerbang: Gerbang) -> None:
@@ -177,6 +191,9 @@ def test_an_exported_log_is_checked_like_the_one_in_the_database(home: Path, ger
     assert findings(verified(b"".join([*lines[:4], *lines[5:]]))) == [("missing", 4, 4)]
     assert findings(verified(b"".join([*lines[:4], lines[5], lines[4], *lines[6:]])))[0] == ("order", 4, 4)
     assert findings(verified(b"".join(lines[:-2]))) == [("missing", 9, 10)]
+    file.with_name("short.ndjson").write_bytes(b"".join(lines[:-2]))
+    short = gerbang("verify", file.with_name("short.ndjson"), "--head", json.loads(lines[3])["hash"], "--json")
+    assert findings(short) == [("missing", 9, 10)], "one head that fits is not enough"
     for broken in (content[:-5], b"", b"PK\3\4", lines[0] + b'{"seq":"\xff"}\n', b"".join([*lines[:3], b"{}\n"])):
         done = verified(broken)
         assert done.exit_code == os.EX_DATAERR
