@@ -33,7 +33,8 @@ def _stop(number: int, _: object) -> NoReturn:
 def play(village: Village, phone: Phone, *, colour: bool) -> bool:
     """Play and print the whole story; False at the first step that does not hold."""
     good, bad, plain = ("\033[32m", "\033[31m", "\033[0m") if colour else ("", "", "")
-    scene = story.Scene(village, phone)
+    assert isinstance(village.gateway, GerbangGateway)
+    scene = story.Scene(village, phone, village.gateway)
     for number, step in enumerate(story.STEPS, 1):
         begun_s = time.monotonic()
         print(f"{number:3}  {step.name:<9} ", end="", flush=True)

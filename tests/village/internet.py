@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,28 @@ UPLINK = "up0"
 
 
 class Internet:
-    """One namespace. ``plug`` gives the cable that a gateway's uplink hangs on."""
+    """One namespace. ``plug`` gives the cable that a gateway's uplink hangs on.
+
+    ``lease``: the MAC of a gateway that asks by DHCP; it is given GATEWAY. None: gateways know their address.
+    """
 
     host = HOST
 
-    def __init__(self, *, ipv6: bool) -> None:
+    def __init__(self, *, ipv6: bool, lease: str | None = None) -> None:
         self.ns = Namespace("internet")
-        self.ipv6 = ipv6
+        self.ipv6, self.lease = ipv6, lease
         self._dns: subprocess.Popen[Any] | None = None
         self._web: subprocess.Popen[Any] | None = None
 
     def plug(self, gateway: Namespace, interface: str) -> None:
         """Cable to the gateway's uplink; the router's side is up and has its addresses."""
-        self.ns.sysctl(
-            "net.ipv6.conf.default.accept_dad", 0
-        )  # its link-local address must answer the first solicitation
-        links.cable(self.ns, UPLINK, gateway, interface)
+        self.plug_with(lambda: links.cable(self.ns, UPLINK, gateway, interface))
+
+    def plug_with(self, cable: Callable[[], None]) -> None:
+        """The same with a cable of another kind: ``cable`` makes the router's end of it."""
+        # Its link-local address must answer the first solicitation.
+        self.ns.sysctl("net.ipv6.conf.default.accept_dad", 0)
+        cable()
         links.up(self.ns, UPLINK)
         links.add_address(self.ns, UPLINK, f"{ROUTER}/24")
         for address in (DNS, WEB, SERVICE):
@@ -102,6 +109,10 @@ class Internet:
         lines.append(f"host-record={SERVICE_HOST},{','.join(service)}")
         if self.ipv6:
             lines += ["enable-ra", f"dhcp-range={ROUTER6[:-1]},ra-only,64,1h", f"ra-param={UPLINK},high,10,1800"]
+        if self.lease is not None:
+            lines += [f"dhcp-range={GATEWAY},static,255.255.255.0,1h", f"dhcp-host={self.lease},{GATEWAY}"]
+            lines += ["no-ping", "leasefile-ro", "dhcp-authoritative", "quiet-dhcp"]
+            lines += [f"dhcp-option=option:router,{ROUTER}", f"dhcp-option=option:dns-server,{DNS}"]
         lines += ["quiet-ra", "quiet-dhcp6"]  # nobody reads what it says after its start
         self._dns = self.ns.popen(
             ["dnsmasq", "--keep-in-foreground", "--conf-file=-", "--log-facility=-"],

@@ -11,13 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from tests.village import measure
-from tests.village.gateway import GerbangGateway
 from tests.village.http import Response, first_form
 from tests.village.internet import WEB, WEB6
 from tests.village.phone import PROBE, Phone
-from tests.village.village import Village
+from tests.village.village import Surroundings
 
 DOWN_KBIT, UP_KBIT = 5000, 2000
 PLAN = {"id": "warga", "name": "Warga", "down_kbit": DOWN_KBIT, "up_kbit": UP_KBIT}
@@ -35,12 +35,21 @@ def expect(holds: bool, sentence: str) -> None:
         raise StepFailed(sentence)
 
 
+class Counting(Protocol):
+    """What the steps ask a gateway: what it counts, what its queues dropped, what its database holds."""
+
+    def usage(self, mac: str, ip: str | None = None) -> tuple[int, int]: ...
+    def dropped_packets(self) -> int: ...
+    def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]: ...
+
+
 @dataclass
 class Scene:
     """What the steps share."""
 
-    village: Village
+    village: Surroundings
     phone: Phone
+    gateway: Counting
     probe: Response | None = None
     page: Response | None = None
     tap_s: float = 0.0
@@ -48,11 +57,6 @@ class Scene:
     seen_up: int = 0
     seen_down: int = 0
     notes: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def gateway(self) -> GerbangGateway:
-        assert isinstance(self.village.gateway, GerbangGateway)
-        return self.village.gateway
 
 
 @dataclass(frozen=True)
