@@ -11,20 +11,20 @@ import contextlib
 import functools
 import json
 import os
-import signal
 import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from portal import control
 from portal.control import ControlError
+from portal.logline import describe, log
 from portal.programs import CONFIGURATIONS, Orders, decode, programs
-from portal.supervisor import Child, Supervisor, describe, kept, log, python
+from portal.supervisor import Program, python
 
 CONFIRM_WITHIN_S: Final = 60.0
 RENEW_AFTER_S: Final = 0.5  # the staff page that asked has its answer by then
@@ -35,6 +35,35 @@ PEERCRED: Final = struct.Struct("iII")
 PLACE: Final = ("lan_interface", "uplink_interface", "lan_address", "ula_prefix")
 READERS: Final = {"netctl": {"netctl.json"}, "dnsmasq": {"dnsmasq.conf", "dnsmasq-block.conf"}}
 PORTAL: Final = ("meter", "guest", "guest-tls", "staff")
+
+
+class Processes(Protocol):
+    """The gateway's processes and the loop of who looks after them: portal.supervisor, or portal.units under systemd.
+
+    ``ready``: netctl was. ``on_failure`` is called with a sentence when one ended that should run.
+    """
+
+    ready: bool
+    on_failure: Callable[[str], object]
+
+    def watch(self, descriptor: int, call: Callable[[], object], *, writing: bool = False) -> None: ...
+
+    def unwatch(self, descriptor: int) -> None: ...
+
+    def after(self, name: str, seconds: float, call: Callable[[], object]) -> None: ...
+
+    def cancel(self, name: str) -> None: ...
+
+    def left_s(self, name: str) -> float | None: ...
+
+    def reprogram(self, programs: Sequence[Program]) -> set[str]:
+        """From now on these run; the names of those that were started for it. The others run on until renewed."""
+
+    def renew(self, name: str, why: str, between: Callable[[], object] | None = None) -> None:
+        """End it and start it again, if it is one that runs; ``between`` is called when it has ended."""
+
+    def lines(self) -> list[str]:
+        """The last lines of the log."""
 
 
 @dataclass(slots=True)
@@ -62,9 +91,9 @@ class _Connection:
 class Changes:
     """The control socket and the trial that may be under way. ``answers``: does netctl listen?"""
 
-    def __init__(self, supervisor: Supervisor, orders: Orders, answers: Callable[[], bool]) -> None:
+    def __init__(self, processes: Processes, orders: Orders, answers: Callable[[], bool]) -> None:
         self.orders = orders
-        self._supervisor = supervisor
+        self._processes = processes
         self._answers = answers
         self._run = Path(orders.run)
         self._path = self._run / "control.sock"
@@ -73,7 +102,7 @@ class Changes:
         self._listener: socket.socket | None = None
         self._connection: _Connection | None = None
         self._working = False
-        supervisor.on_failure = self._failed
+        processes.on_failure = self._failed
 
     # --- the socket -------------------------------------------------------------------------------------------------
 
@@ -90,13 +119,13 @@ class Changes:
         listener.setblocking(False)
         listener.listen(8)
         self._listener = listener
-        self._supervisor.watch(listener.fileno(), self._accept)
+        self._processes.watch(listener.fileno(), self._accept)
 
     def close(self) -> None:
         if self._connection is not None:
             self._drop()
         if self._listener is not None:
-            self._supervisor.unwatch(self._listener.fileno())
+            self._processes.unwatch(self._listener.fileno())
             self._listener.close()
             self._listener = None
             self._path.unlink(missing_ok=True)
@@ -108,14 +137,14 @@ class Changes:
         except OSError:
             return
         accepted.setblocking(False)
-        self._supervisor.unwatch(self._listener.fileno())  # the others wait in the backlog
+        self._processes.unwatch(self._listener.fileno())  # the others wait in the backlog
         self._connection = _Connection(accepted)
-        self._supervisor.after("control", REQUEST_S, self._drop)
+        self._processes.after("control", REQUEST_S, self._drop)
         _pid, uid, _gid = PEERCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEERCRED.size))
         if uid != 0 and uid not in self.orders.writers:
             self._refuse(ControlError(control.DENIED, "This user may not change the gateway.", "Use sudo."))
             return
-        self._supervisor.watch(accepted.fileno(), self._receive)
+        self._processes.watch(accepted.fileno(), self._receive)
 
     def _receive(self) -> None:
         connection = self._connection
@@ -141,7 +170,7 @@ class Changes:
         if len(connection.received) > control.MAX_BYTES:
             self._refuse(ControlError(control.BAD_REQUEST, "The request is too long.", "Shorten the configuration."))
         elif connection.received.endswith(b"\n"):
-            self._supervisor.cancel("control")
+            self._processes.cancel("control")
             connection.asked = True
             try:
                 self._do(connection)
@@ -159,7 +188,7 @@ class Changes:
         if verb == "state":
             self._answer(self._state())
         elif verb == "log":
-            self._answer({"lines": list(kept)})
+            self._answer({"lines": self._processes.lines()})
         elif verb == "confirm":
             self._confirm(by)
             self._answer(self._state())
@@ -182,7 +211,7 @@ class Changes:
         if self._connection is not None:
             self._connection.answer = json.dumps(answer).encode() + b"\n"
             self._connection.asked = True
-            self._supervisor.after("control", REQUEST_S, self._drop)
+            self._processes.after("control", REQUEST_S, self._drop)
             self._send()
 
     def _send(self) -> None:
@@ -196,28 +225,28 @@ class Changes:
         except OSError:
             connection.answer = b""
         if connection.answer:
-            self._supervisor.watch(connection.socket.fileno(), self._send, writing=True)
+            self._processes.watch(connection.socket.fileno(), self._send, writing=True)
         else:
             self._drop()
 
     def _drop(self) -> None:
         """End this connection; the next one that waits has its turn."""
         connection, self._connection = self._connection, None
-        self._supervisor.cancel("control")
+        self._processes.cancel("control")
         if connection is not None:
-            self._supervisor.unwatch(connection.socket.fileno())
+            self._processes.unwatch(connection.socket.fileno())
             connection.socket.close()
             if connection.file is not None:
                 os.close(connection.file)
         if self._listener is not None:
-            self._supervisor.watch(self._listener.fileno(), self._accept)
+            self._processes.watch(self._listener.fileno(), self._accept)
 
     # --- verbs ------------------------------------------------------------------------------------------------------
 
     def _state(self) -> dict[str, Any]:
         pending = None
         if self._trial is not None:
-            left_s = self._supervisor.left_s("confirm")
+            left_s = self._processes.left_s("confirm")
             left_s = CONFIRM_WITHIN_S if left_s is None else left_s
             pending = {"by": self._trial.by, "left_s": left_s, "renewed": list(self._trial.renewed)}
         return {"source": self.orders.source, "pending": pending, "last": self._last}
@@ -274,12 +303,12 @@ class Changes:
                 os.close(given_fd)
         ended = os.pidfd_open(child.pid)
         self._working = True
-        self._supervisor.after("work", control.RESTORE_TIMEOUT_S, child.kill)
+        self._processes.after("work", control.RESTORE_TIMEOUT_S, child.kill)
 
         def done() -> None:
             self._working = False
-            self._supervisor.unwatch(ended)
-            self._supervisor.cancel("work")
+            self._processes.unwatch(ended)
+            self._processes.cancel("work")
             os.close(ended)
             status = child.wait()
             with os.fdopen(said, "rb") as file:
@@ -302,14 +331,14 @@ class Changes:
                 if self._connection is connection:
                     self._refuse(error)
 
-        self._supervisor.watch(ended, done)
+        self._processes.watch(ended, done)
 
     def _needs_rest(self) -> None:
-        if not self._supervisor.ready or self._working:
+        if not self._processes.ready or self._working:
             doing = "checking another change" if self._working else "still starting"
             raise ControlError(control.BUSY, f"The gateway is {doing}.", "Try again in a moment.")
         if self._trial is not None:
-            left_s = self._supervisor.left_s("confirm") or CONFIRM_WITHIN_S
+            left_s = self._processes.left_s("confirm") or CONFIRM_WITHIN_S
             message = f"A change by {self._trial.by or 'somebody'} waits to be confirmed, {left_s:.0f} s are left."
             raise ControlError(control.PENDING, message, "Confirm it, revert it, or wait.")
 
@@ -330,22 +359,21 @@ class Changes:
         renewed = (*(program for program, files in READERS.items() if files & changed), *PORTAL)
         self._trial = _Trial(by, after["site.toml"].decode(), before, self.orders, renewed)
         log("gerbang", f"a changed configuration by {by or 'somebody'} is tried")
-        self._supervisor.after("renew", RENEW_AFTER_S, lambda: self._go(orders, before, renewed))
+        self._processes.after("renew", RENEW_AFTER_S, lambda: self._go(orders, before, renewed))
 
     def _go(self, orders: Orders, before: Mapping[str, bytes], renewed: tuple[str, ...]) -> None:
         self._switch(orders, before, renewed, "the configuration changed")
-        self._supervisor.after("confirm", CONFIRM_WITHIN_S, lambda: self._revert("nobody confirmed it in time"))
-        self._supervisor.after("netctl", NETCTL_WITHIN_S, self._look_at_netctl)
+        self._processes.after("confirm", CONFIRM_WITHIN_S, lambda: self._revert("nobody confirmed it in time"))
+        self._processes.after("netctl", NETCTL_WITHIN_S, self._look_at_netctl)
 
     def _look_at_netctl(self) -> None:
         if self._trial is not None and not self._answers():
             self._revert(f"netctl did not come up within {NETCTL_WITHIN_S:.0f} s")
 
-    def _failed(self, child: Child) -> None:
+    def _failed(self, sentence: str) -> None:
         """A process ended that should run: with a configuration that is being tried, that is its fault."""
-        if self._trial is not None and self._supervisor.left_s("confirm") is not None:
-            ended = "could not be started" if child.status is None else f"ended {describe(child.status)}"
-            self._revert(f"{child.name} {ended}")
+        if self._trial is not None and self._processes.left_s("confirm") is not None:
+            self._revert(sentence)
 
     def _revert(self, why: str, after_s: float = 0.0) -> None:
         trial = self._needs_trial()
@@ -356,11 +384,11 @@ class Changes:
         def back() -> None:
             self._switch(trial.orders, tried, trial.renewed, "the configuration is what it was")
 
-        self._supervisor.after("renew", after_s, back)
+        self._processes.after("renew", after_s, back)
 
     def _confirm(self, by: str) -> None:
         trial = self._needs_trial()
-        if self._supervisor.left_s("confirm") is None:
+        if self._processes.left_s("confirm") is None:
             message = "The change is only now being put into force."
             raise ControlError(control.BUSY, message, "Confirm it once you have seen that it works.")
         source = Path(trial.orders.source)
@@ -374,7 +402,7 @@ class Changes:
     def _end_trial(self, outcome: str, message: str) -> None:
         assert self._trial is not None  # noqa: S101 - the callers know
         for timer in ("confirm", "netctl", "renew"):
-            self._supervisor.cancel(timer)
+            self._processes.cancel(timer)
         self._last = {"outcome": outcome, "by": self._trial.by, "message": message, "wall_s": time.time()}
         self._trial = None
         log("gerbang", f"the changed configuration is {outcome}: {message}")
@@ -384,20 +412,14 @@ class Changes:
         self.orders = orders
         os.environ["TZ"] = orders.timezone
         time.tzset()
-        fresh = self._supervisor.reprogram(programs(orders, os.getpid()))
+        fresh = self._processes.reprogram(programs(orders, os.getpid()))
         self._renew(why, tuple(name for name in renewed if name not in fresh), before)
 
     def _renew(self, why: str, names: tuple[str, ...], before: Mapping[str, bytes] | None = None) -> None:
-        for child in list(self._supervisor.children):
-            if child.name not in names or child.unwanted:
-                continue
-            if child.name != "netctl":
-                self._supervisor.renew(child, why)
-                continue
-            if before is not None and _moved(before, self._files()):
-                child.before_start = functools.partial(self._sweep, before["netctl.json"])
-            # By SIGKILL what is in the kernel stays: the next netctl takes it over, and nobody is cut off.
-            self._supervisor.renew(child, why, signal.SIGKILL)
+        for name in names:
+            moved = name == "netctl" and before is not None and _moved(before, self._files())
+            sweep = functools.partial(self._sweep, before["netctl.json"]) if before is not None and moved else None
+            self._processes.renew(name, why, sweep)
 
     def _sweep(self, old: bytes) -> None:
         """Take netctl's own things away from the place where it worked before."""

@@ -13,7 +13,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from portal.supervisor import LINE_BYTES, Supervisor, describe, log
+from portal.logline import describe, log
+from portal.loop import Loop
+from portal.supervisor import LINE_BYTES
 
 FIRST_S: Final = 300.0  # after a start everything else comes first
 EVERY_S: Final = 3600.0
@@ -23,23 +25,23 @@ LONGEST_S: Final = 1800.0
 class Chores:
     """``command`` is asked for the command line each time."""
 
-    def __init__(self, supervisor: Supervisor, name: str, command: Callable[[], Sequence[str]]) -> None:
-        self._supervisor = supervisor
+    def __init__(self, loop: Loop, name: str, command: Callable[[], Sequence[str]]) -> None:
+        self._loop = loop
         self._name = name
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_fd = -1
 
     def begin(self) -> None:
-        self._supervisor.after(self._name, FIRST_S, self._start)
+        self._loop.after(self._name, FIRST_S, self._start)
 
     def end(self) -> None:
         """The gateway stops: so does what runs. It leaves everything whole wherever it is."""
-        self._supervisor.cancel(self._name)
+        self._loop.cancel(self._name)
         if self._process is not None:
             self._kill()
             self._ended()
-            self._supervisor.cancel(self._name)
+            self._loop.cancel(self._name)
 
     def _start(self) -> None:
         try:
@@ -53,11 +55,11 @@ class Chores:
             )
         except OSError as error:
             log("gerbang", f"{self._name} cannot be started: {error.strerror}.")
-            self._supervisor.after(self._name, EVERY_S, self._start)
+            self._loop.after(self._name, EVERY_S, self._start)
             return
         self._exit_fd = os.pidfd_open(self._process.pid)
-        self._supervisor.watch(self._exit_fd, self._ended)
-        self._supervisor.after(self._name, LONGEST_S, self._hangs)
+        self._loop.watch(self._exit_fd, self._ended)
+        self._loop.after(self._name, LONGEST_S, self._hangs)
 
     def _hangs(self) -> None:
         log("gerbang", f"{self._name} did not end within {LONGEST_S:.0f} s; killing it")
@@ -73,7 +75,7 @@ class Chores:
         process, self._process = self._process, None
         if process is None or process.stderr is None:  # pragma: no cover - the descriptor goes when the process does
             return
-        self._supervisor.unwatch(self._exit_fd)
+        self._loop.unwatch(self._exit_fd)
         os.close(self._exit_fd)
         status = process.wait()
         os.set_blocking(process.stderr.fileno(), False)
@@ -82,4 +84,4 @@ class Chores:
         process.stderr.close()
         if status != 0:
             log("gerbang", f"{self._name} ended {describe(status)}; the next is in {EVERY_S / 60:.0f} minutes")
-        self._supervisor.after(self._name, EVERY_S, self._start)
+        self._loop.after(self._name, EVERY_S, self._start)

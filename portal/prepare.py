@@ -23,12 +23,13 @@ import msgspec
 from netctl.api.types import encode
 from portal import blocklist, certificate, clock, control, dnsmasq, privileges, site
 from portal.config import SiteConfig
+from portal.logline import log
 from portal.paths import Paths
 from portal.programs import Orders, decode
 from portal.programs import encode as encode_orders
 from portal.store import setup
 from portal.store.db import StoreError
-from portal.supervisor import log, python
+from portal.supervisor import python
 
 DNSMASQ_USER = "dnsmasq"
 OURS = {"gerbang.lock", "gerbang.db", "gerbang.db.epoch", "dnsmasq", "leases"}  # by these a directory is known again

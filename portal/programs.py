@@ -6,6 +6,7 @@ It must not know site.toml: portal.prepare reads that, and gives Orders, which h
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,8 +68,9 @@ def housekeeping(orders: Orders, supervisor: int) -> tuple[str, ...]:
 def programs(orders: Orders, supervisor: int) -> list[Program]:
     """The gateway's processes in the order in which they start. None of them outlives process ``supervisor``.
 
-    netctl dies by SIGKILL, so that what is in the kernel stays and nobody is cut off. dnsmasq never is root: it gets
-    its capabilities beforehand, because the kernel forgets the tie to the parent when a process changes its user.
+    netctl dies by SIGKILL, so that what is in the kernel stays and nobody is cut off: the next one takes it over.
+    dnsmasq never is root: it gets its capabilities beforehand, because the kernel forgets the tie to the parent when a
+    process changes its user.
     """
     run, privileges = Path(orders.run), "-all,+net_admin,+net_raw,+net_bind_service"
     dnsmasq_as = (
@@ -84,7 +86,7 @@ def programs(orders: Orders, supervisor: int) -> list[Program]:
     netctl = python("netctl", "daemon", "--config", str(run / "netctl.json"), *keep)
     dnsmasq = (orders.dnsmasq, "--keep-in-foreground", f"--conf-file={run / 'dnsmasq.conf'}")
     found = [
-        Program("netctl", (orders.setpriv, "--pdeathsig", "KILL", "--", *netctl), 20),
+        Program("netctl", (orders.setpriv, "--pdeathsig", "KILL", "--", *netctl), 20, renew_by=signal.SIGKILL),
         Program("dnsmasq", (orders.setpriv, "--pdeathsig", "TERM", *dnsmasq_as, "--", *dnsmasq), 3),
         Program("meter", portal("meter", orders.user), 10),
         Program("guest", portal("guest", orders.user), 5, orders.port),

@@ -27,10 +27,11 @@ from portal import site as sites
 from portal.config import SiteConfig
 from portal.domain.model import Failing, UplinkState
 from portal.language import Language
+from portal.logline import describe
 from portal.paths import Paths
 from portal.release import VERSION
 from portal.store import db, sessions
-from portal.supervisor import describe, python
+from portal.supervisor import python
 from portal.technician import machine
 from portal.technician.findings import Finding, Tell, teller
 from portal.technician.words import english

@@ -1,4 +1,4 @@
-"""Runs the gateway: netctl first, then the rest, until a signal comes; looks after certificates, says how it ended.
+"""Runs the gateway: netctl first, then the rest, until a signal comes; says how it ended.
 
 It must not know site.toml, SQL or netctl's messages: portal.prepare checks and writes everything and then turns into
 this program by exec, which imports the standard library alone and so stays small for as long as the gateway runs.
@@ -6,9 +6,7 @@ this program by exec, which imports the standard library alone and so stays smal
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -18,22 +16,14 @@ from typing import Final
 
 from portal.changes import Changes
 from portal.chores import Chores
+from portal.logline import describe, log
 from portal.programs import Orders, decode, housekeeping, programs
-from portal.supervisor import Child, Program, Supervisor, describe, log, python
+from portal.readiness import answers
+from portal.renewals import Renewals
+from portal.supervisor import Child, Program, Supervisor, python
 
 READY_WITHIN_S: Final = 60.0
 REFRESH_S: Final = 600.0  # how often a certificate and the clock are looked at again
-
-
-def answers(path: Path) -> bool:
-    """Does netctl listen? It does once its rules stand."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-        return True
 
 
 def supervise(orders: Orders, children: Sequence[Program]) -> int:
@@ -43,6 +33,7 @@ def supervise(orders: Orders, children: Sequence[Program]) -> int:
     listening = Path(orders.run) / "netctl.sock"
     changes = Changes(supervisor, orders, lambda: answers(listening))
     chores = Chores(supervisor, "housekeeping", lambda: housekeeping(changes.orders, os.getpid()))
+    renewals = Renewals(supervisor, lambda: changes.orders, REFRESH_S)
 
     def over() -> bool:
         return supervisor.signals > 0 or supervisor.hopeless is not None
@@ -62,45 +53,13 @@ def supervise(orders: Orders, children: Sequence[Program]) -> int:
         for child in supervisor.children[1:]:
             supervisor.start(child)
         chores.begin()
+        renewals.begin()
         log("gerbang", "started")
-    seen = identity(orders.certificate)
-    while not supervisor.run_until(over, REFRESH_S if changes.orders.refresh else None):
-        seen = look_again(supervisor, changes.orders, seen)
+    supervisor.run_until(over)
     changes.close()
     chores.end()
     supervisor.stop()
     return finish(supervisor, netctl, changes.orders)
-
-
-def look_again(supervisor: Supervisor, orders: Orders, seen: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Renew what depends on the certificate or on the clock, where these changed; how the certificate is now."""
-    by_name = {child.name: child for child in supervisor.children}
-    if orders.refresh and refreshed(orders.refresh, Path(orders.run) / "dnsmasq.conf"):
-        supervisor.renew(by_name["dnsmasq"], "the certificate or the clock changed what DHCP announces")
-    found = identity(orders.certificate)
-    if found != seen and "guest-tls" in by_name:
-        supervisor.renew(by_name["guest-tls"], "the certificate changed")
-    return found
-
-
-def identity(path: str | None) -> tuple[int, int] | None:
-    """Tells one state of a file from another; None without a file."""
-    with contextlib.suppress(OSError):
-        if path is not None:
-            found = Path(path).stat()
-            return found.st_ino, found.st_mtime_ns
-    return None
-
-
-def refreshed(command: Sequence[str], configuration: Path) -> bool:
-    """Did writing the configuration again change it?"""
-    before = configuration.read_bytes()
-    try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, check=True, timeout=30)
-    except (OSError, subprocess.SubprocessError) as error:
-        log("gerbang", f"dnsmasq's configuration could not be looked at again: {error}")
-        return False
-    return configuration.read_bytes() != before
 
 
 def finish(supervisor: Supervisor, netctl: Child, orders: Orders) -> int:

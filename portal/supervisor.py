@@ -6,10 +6,8 @@ library and so stays small for as long as the gateway runs.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
-import selectors
 import signal
 import socket
 import subprocess
@@ -20,45 +18,32 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from portal import listener
+from portal.logline import describe, kept, log
+from portal.loop import Loop
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
 HEALTHY_AFTER_S: Final = 30.0  # a child that lived so long starts again after the first pause
 LINE_BYTES: Final = 4096
-KEPT_LINES: Final = 2000  # of the log, in memory: for the diagnostic bundle where no journal is kept
 # Exit statuses (sysexits) with which a child says that starting it again changes nothing.
 HOPELESS: Final = {os.EX_UNAVAILABLE, os.EX_CONFIG}
-
-kept: collections.deque[str] = collections.deque(maxlen=KEPT_LINES)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A child: how it is started, how long it may take to end before it is killed, and the port whose socket is held
-    for it (portal.listener)."""
+    """A child: how it is started, how long it may take to end before it is killed, the port whose socket is held for it
+    (portal.listener), and the signal by which it is renewed."""
 
     name: str
     argv: tuple[str, ...]
     grace_s: float
     port: int | None = None
+    renew_by: signal.Signals = signal.SIGTERM
 
 
 def python(module: str, *arguments: str) -> tuple[str, ...]:
     """A Python child of this installation. -P: nothing is imported from the directory that root happens to be in."""
     return (sys.executable, "-P", "-m", module, *arguments)
-
-
-def log(name: str, message: str) -> None:
-    """One line on standard error. A reader who went away must not take the gateway down."""
-    line = f"{time.strftime('%H:%M:%S')} {name:<9} {message}"
-    kept.append(line)
-    with contextlib.suppress(OSError):
-        os.write(2, f"{line}\n".encode(errors="replace"))
-
-
-def describe(status: int) -> str:
-    """'with status 1', 'by SIGKILL'."""
-    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
 
 
 class Child:
@@ -118,87 +103,36 @@ class Child:
                 yield text
 
 
-class Supervisor:
+class Supervisor(Loop):
     """The processes of one gateway and the loop that watches them.
 
-    ``on_failure`` is called with each child that ended though nobody asked it to.
+    ``on_failure`` is called with a sentence ("guest ended with status 69") for each child that ended though nobody
+    asked it to.
     """
 
     def __init__(self, programs: Sequence[Program]) -> None:
+        super().__init__()
         self.children = [Child(program) for program in programs]
-        self.signals = 0
         self.ready = False  # netctl was: from then on whatever ends is started again
         self.hopeless: Child | None = None
-        self.on_failure: Callable[[Child], None] = lambda _child: None
-        self._timers: dict[str, tuple[float, Callable[[], object]]] = {}
-        self._selector = selectors.DefaultSelector()
+        self.on_failure: Callable[[str], object] = lambda _sentence: None
         self._restart = True
-        self._wake, wake = socket.socketpair()
-        for end in (self._wake, wake):
-            end.setblocking(False)
-        self._wake_writer = wake  # the interpreter writes to it; it must stay open
-        signal.set_wakeup_fd(wake.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._signalled)
-        self.watch(self._wake.fileno(), self._drain_wake)
 
-    def _signalled(self, number: int, _frame: object) -> None:
-        self.signals += 1
-        log(
-            "gerbang",
-            f"{signal.Signals(number).name}: " + ("stopping" if self.signals == 1 else "killing what is left"),
-        )
+    def look(self, now: float) -> None:
+        for child in list(self.children):
+            if child.start_at_s is not None and child.start_at_s <= now:
+                self.start(child)
+            if child.kill_at_s is not None and child.kill_at_s <= now and child.process is not None:
+                log("gerbang", f"{child.name} did not end within {child.program.grace_s:.0f} s; killing it")
+                child.kill_at_s = None
+                child.process.kill()
 
-    def _drain_wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake.recv(4096)
+    def due(self) -> list[float]:
+        return [at for child in self.children for at in (child.start_at_s, child.kill_at_s) if at is not None]
 
-    # --- the loop ---------------------------------------------------------------------------------------------------
-
-    def watch(self, descriptor: int, call: Callable[[], object], *, writing: bool = False) -> None:
-        """Call whenever ``descriptor`` can be read (or written), until ``unwatch``; one call for each descriptor."""
-        self.unwatch(descriptor)
-        self._selector.register(descriptor, selectors.EVENT_WRITE if writing else selectors.EVENT_READ, call)
-
-    def unwatch(self, descriptor: int) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(descriptor)
-
-    def after(self, name: str, seconds: float, call: Callable[[], object]) -> None:
-        """Call once after ``seconds``; a timer of the same name is replaced."""
-        self._timers[name] = (time.monotonic() + seconds, call)
-
-    def cancel(self, name: str) -> None:
-        self._timers.pop(name, None)
-
-    def left_s(self, name: str) -> float | None:
-        """Seconds until this timer; None where there is none."""
-        timer = self._timers.get(name)
-        return None if timer is None else max(0.0, timer[0] - time.monotonic())
-
-    def run_until(self, done: Callable[[], bool], within_s: float | None = None) -> bool:
-        """Serve events until ``done`` or, after ``within_s``, not; False then."""
-        end = None if within_s is None else time.monotonic() + within_s
-        while not done():
-            now = time.monotonic()
-            if end is not None and now >= end:
-                return False
-            for child in list(self.children):
-                if child.start_at_s is not None and child.start_at_s <= now:
-                    self.start(child)
-                if child.kill_at_s is not None and child.kill_at_s <= now and child.process is not None:
-                    log("gerbang", f"{child.name} did not end within {child.program.grace_s:.0f} s; killing it")
-                    child.kill_at_s = None
-                    child.process.kill()
-            for name, (at, call) in list(self._timers.items()):
-                if at <= now:
-                    self.cancel(name)
-                    call()
-            due = [at for child in self.children for at in (child.start_at_s, child.kill_at_s) if at is not None]
-            due += [at for at, _ in self._timers.values()] + ([] if end is None else [end])
-            for key, _ in self._selector.select(max(0.0, min(due) - time.monotonic()) if due else None):
-                key.data()
-        return True
+    def lines(self) -> list[str]:
+        """The last lines of the log, which all children speak through."""
+        return list(kept)
 
     # --- children ---------------------------------------------------------------------------------------------------
 
@@ -224,7 +158,7 @@ class Supervisor:
             os.close(reading)
             log("gerbang", f"{child.name} cannot be started: {error.strerror}.")
             self._schedule(child)
-            self.on_failure(child)
+            self.on_failure(f"{child.name} could not be started")
             return
         finally:
             os.close(writing)
@@ -271,7 +205,7 @@ class Supervisor:
             self.hopeless = child
         elif self._restart:
             self._schedule(child)
-            self.on_failure(child)
+            self.on_failure(f"{child.name} ended {describe(child.status)}")
 
     @staticmethod
     def _readable(descriptor: int) -> bool:
@@ -287,13 +221,18 @@ class Supervisor:
         child.start_at_s = time.monotonic() + child.pause_s
         child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
 
-    def renew(self, child: Child, why: str, by: signal.Signals = signal.SIGTERM) -> None:
-        """End it, so that it starts again with what is there now."""
-        log("gerbang", f"{why}: renewing {child.name}")
-        if child.process is None:
-            child.pause_s, child.start_at_s = FIRST_PAUSE_S, time.monotonic()
-        else:
-            self._end(child, by)
+    def renew(self, name: str, why: str, between: Callable[[], object] | None = None) -> None:
+        """End it, so that it starts again with what is there now; ``between`` is called when it has ended. Nothing is
+        done where no child of this name is wanted."""
+        for child in self.children:
+            if child.name != name or child.unwanted:
+                continue
+            log("gerbang", f"{why}: renewing {child.name}")
+            child.before_start = between or child.before_start
+            if child.process is None:
+                child.pause_s, child.start_at_s = FIRST_PAUSE_S, time.monotonic()
+            else:
+                self._end(child, child.program.renew_by)
 
     def _end(self, child: Child, by: signal.Signals) -> None:
         """Ask its process to end, and see to it that it does."""
