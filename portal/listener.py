@@ -1,11 +1,12 @@
 """Opens the socket that a server answers on, or takes over one that was opened for it. It must not know who answers.
 
-The supervisor opens it and hands it down, so that phones wait in its queue while a server that died starts again; none
-is refused. It imports the standard library alone.
+The supervisor, or systemd, opens it and hands it down, so that phones wait in its queue while a server that died starts
+again; none is refused. It imports the standard library alone.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from typing import Final
@@ -13,7 +14,8 @@ from typing import Final
 BACKLOG: Final = 1024
 DEFER_ACCEPT_S: Final = 5
 VARIABLE: Final = "GERBANG_LISTENER"
-"""In the environment of a process that is given its socket: the descriptor's number."""
+"""In the environment of a process that is given its socket by the supervisor: the descriptor's number."""
+FIRST_OF_SYSTEMD: Final = 3  # SD_LISTEN_FDS_START
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -43,6 +45,21 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def inherited() -> socket.socket | None:
-    """The socket that this process was started with, once; None without one."""
+    """The socket that this process was started with, once; None without one.
+
+    :raises OSError: systemd has passed several, and nobody can say which is meant
+    """
     number = os.environ.pop(VARIABLE, None)
-    return None if number is None else socket.socket(fileno=int(number))
+    return _of_systemd() if number is None else socket.socket(fileno=int(number))
+
+
+def _of_systemd() -> socket.socket | None:
+    """sd_listen_fds(3): so many from descriptor 3 on, for the process of this number, and for none that it starts."""
+    number, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "0")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if number != str(os.getpid()) or count == "0":
+        return None
+    if count != "1":
+        raise OSError(errno.EINVAL, f"systemd passed {count} sockets instead of one")
+    os.set_inheritable(FIRST_OF_SYSTEMD, False)
+    return socket.socket(fileno=FIRST_OF_SYSTEMD)

@@ -65,8 +65,10 @@ def prepare(config: SiteConfig, paths: Paths) -> None:
         natlog.prepare(config)
 
 
-def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
-    """Meter until ``stop`` is set, then write what is known.
+def run_meter(
+    config: SiteConfig, paths: Paths, stop: threading.Event, on_tick: Callable[[], object] = lambda: None
+) -> None:
+    """Meter until ``stop`` is set, then write what is known. ``on_tick`` is called after each tick.
 
     Raises SystemExit where the database has not been created: prepare must run again, with the rights that it needs.
     """
@@ -78,6 +80,7 @@ def run_meter(config: SiteConfig, paths: Paths, stop: threading.Event) -> None:
         again_s = meter.tick(watch.view)
         if db.is_absent(paths.database):
             raise SystemExit(EX_TEMPFAIL)
+        on_tick()
         if stop.wait(again_s):
             break
     meter.stop(watch.view)

@@ -62,6 +62,14 @@ def drop(user: str, parent: int | None = None) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+def credential(name: str, path: str) -> str:
+    """Where to read what stands at ``path``: systemd may have read it as root and put it there for this process alone,
+    under ``name`` (LoadCredential, systemd.exec(5))."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    given = Path(directory) / name if directory else None
+    return str(given) if given is not None and given.exists() else path
+
+
 def _prctl(option: int, value: int) -> None:
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
         error = os.strerror(ctypes.get_errno())

@@ -1,8 +1,9 @@
 """Starts the portal's own processes, guest, staff and meter: load all as root, give up root, work. It knows no details.
 
-Run by the supervisor as ``python -m portal.serve '{"role": "meter", ...}'`` rather than through the command line, which
-would keep 4 MB of option parser in each of them. After the drop the source tree may be unreadable, so each role has a
-``prepare`` that loads what it will need.
+Run by the supervisor as ``python -m portal.serve '{"role": "meter", ...}'``, by systemd as ``python -m portal.serve
+meter /run/gerbang/orders.json`` and as the role's own user, rather than through the command line, which would keep 4 MB
+of option parser in each of them. After the drop the source tree may be unreadable, so each role has a ``prepare`` that
+loads what it will need.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from portal import privileges, site
+from portal import notify, privileges, programs, site
 from portal.config import SiteConfig
 from portal.paths import Paths
 
@@ -31,6 +34,15 @@ class Orders:
     data: str
     user: str
     parent: int | None = None
+
+
+def told(arguments: Sequence[str]) -> Orders:
+    """The orders in a command line: all of them, or a role and the file of portal.programs.Orders."""
+    if len(arguments) == 1:
+        return Orders(**json.loads(arguments[0]))
+    role, path = arguments
+    found = programs.decode(Path(path).read_text(encoding="utf-8"))
+    return Orders(role, found.site, found.run, found.data, found.staff_user if role == "staff" else found.user)
 
 
 class _Line(logging.Formatter):
@@ -49,6 +61,8 @@ def serve(orders: Orders) -> int:
     paths = Paths(Path(orders.run), Path(orders.data))
     try:
         config = site.load(orders.site)
+        os.environ["TZ"] = config.site.timezone
+        time.tzset()
         if orders.role == "meter":
             return _meter(config, paths, orders)
         if orders.role == "staff":
@@ -75,7 +89,8 @@ def _guest(config: SiteConfig, paths: Paths, orders: Orders) -> NoReturn:
     if orders.role == "guest-tls":
         if config.portal.certificate is None or config.portal.key is None:
             raise ValueError("TLS needs portal.certificate in site.toml.")
-        tls = wsgi.tls_context(config.portal.certificate, config.portal.key)
+        certificate = privileges.credential("certificate", config.portal.certificate)
+        tls = wsgi.tls_context(certificate, privileges.credential("key", config.portal.key))
         prepared, port = wsgi.Prepared(app, gate, tls), config.portal.tls_port
     else:
         prepared, port = wsgi.Prepared(app, gate, None), config.portal.port
@@ -97,14 +112,19 @@ def _meter(config: SiteConfig, paths: Paths, orders: Orders) -> int:
 
     from portal import meter  # noqa: PLC0415  the guest pages do without
 
-    stop = threading.Event()
+    stop, pulse = threading.Event(), notify.Pulse()
+
+    def end(*_: object) -> None:
+        pulse.stopping()
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, end)
     meter.prepare(config, paths)
     privileges.drop(orders.user, orders.parent)
-    meter.run_meter(config, paths, stop)
+    meter.run_meter(config, paths, stop, pulse.turn)
     return os.EX_OK
 
 
 if __name__ == "__main__":
-    sys.exit(serve(Orders(**json.loads(sys.argv[1]))))
+    sys.exit(serve(told(sys.argv[1:])))

@@ -2,8 +2,8 @@
 
 Who calls it loads everything, the certificate too, while the source can still be read; ``serve``, after privileges are
 dropped, never returns. Each listener is a process of its own. gunicorn's arbiter, which would fork the worker and watch
-it, is left out: the supervisor restarts what dies and holds the socket meanwhile, the kernel's alarm ends what hangs,
-and each process is some 12 MB smaller.
+it, is left out: who started the process, supervisor or systemd, starts again what dies and holds the socket meanwhile,
+the kernel's alarm ends what hangs, and each process is some 12 MB smaller.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
 from portal import listener as listening
+from portal import notify
 from portal.worker import MAX_CONNECTIONS, HeadWorker
 
 log = logging.getLogger("gerbang.wsgi")
@@ -64,7 +65,7 @@ class Prepared:
 
 
 def serve(prepared: Prepared, port: int, tmp_dir: Path) -> NoReturn:
-    """Answer on the socket that the supervisor has given, else on ``[::]:port`` (IPv4 too), until SIGTERM.
+    """Answer on the socket that this process was given, else on ``[::]:port`` (IPv4 too), until SIGTERM.
 
     :raises SystemExit: always; status 0 after SIGTERM, EX_UNAVAILABLE (sysexits) if the port cannot be had
     """
@@ -84,7 +85,7 @@ def run(prepared: Prepared, listener: socket.socket, tmp_dir: Path) -> NoReturn:
     gc.collect()
     gc.freeze()  # what is alive now lives as long as the process: collections need not look at it again
     application = _Application(prepared, tmp_dir)
-    worker = HeadWorker(1, os.getppid(), [listener], application, HANG_S, application.cfg, _Logger(application.cfg))
+    worker = _Worker(1, os.getppid(), [listener], application, HANG_S, application.cfg, _Logger(application.cfg))
     try:
         worker.init_process()  # runs until SIGTERM
     finally:
@@ -108,6 +109,22 @@ def _allow_descriptors(wanted: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+
+
+class _Worker(HeadWorker):
+    """One that systemd is told of: a turn of its loop is what "ready" and "alive" mean."""
+
+    def init_process(self) -> None:
+        self.pulse = notify.Pulse()
+        super().init_process()
+
+    def notify(self) -> None:
+        super().notify()
+        self.pulse.turn()
+
+    def _stop(self) -> None:
+        self.pulse.stopping()
+        super()._stop()
 
 
 class _Logger(Logger):  # type: ignore[misc]

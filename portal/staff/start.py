@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from netctl.api.client import Client
-from portal import selfsigned, staffkey, wsgi
+from portal import privileges, selfsigned, staffkey, wsgi
 from portal.config import SiteConfig
 from portal.paths import Paths
 from portal.staff.app import create_app
@@ -43,6 +43,8 @@ def prepare(config: SiteConfig, paths: Paths, user: pwd.struct_passwd) -> wsgi.P
     if certificate is None or private is None:
         certificate = private = str(paths.staff / CERTIFICATE)
         selfsigned.ensure(Path(certificate), names(config), user.pw_uid, user.pw_gid)
+    else:
+        certificate, private = privileges.credential("certificate", certificate), privileges.credential("key", private)
     tls = wsgi.tls_context(certificate, private)
     shared = Shared(config, paths, key, Database(paths.database), Client(paths.netctl_socket))
     try:
