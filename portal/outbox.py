@@ -152,8 +152,8 @@ class _Teller:
         self._days = days
         settled = maker.today - dt.timedelta(days=SETTLED_DAYS)
         self._entries_from = max(begin, min(settled, dt.date.fromisoformat(looked) if looked else begin))
-        hidden = {one.day for one in days.values() if suppression.few(one.devices)}
-        self._rows = suppression.SessionRows(hidden, maker.zone, maker.now.wall_s)
+        self._hidden = suppression.hidden_days(days.values())
+        self._rows = suppression.SessionRows(self._hidden, maker.zone, maker.now.wall_s)
 
     def of_day(self, db: sqlite3.Connection, day: dt.date) -> list[_Parcel]:
         """Of each class what was not told of this day yet, or is another than was told."""
@@ -192,7 +192,9 @@ class _Teller:
         zone, figures = self._maker.zone, self._days.get(day)
         match kind:
             case Class.ROLLUPS:
-                return [] if figures is None else batchrecords.rollups(figures, rollups.hours(db, zone, day, day))
+                if figures is None:
+                    return []
+                return batchrecords.rollups(figures, rollups.hours(db, zone, day, day), self._hidden)
             case Class.SESSIONS:
                 found = rollups.sessions(db, zone, SessionFilter(first=day, last=day), limit=_ALL)
                 return batchrecords.sessions(found, self._rows.of_day(day, found), day)

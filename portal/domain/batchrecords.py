@@ -7,7 +7,7 @@ record's meaning, docs/export-format.schema.json its form.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from portal.domain import suppression
@@ -26,9 +26,9 @@ def moment(wall_s: float) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%S}.{whole_ms % 1000:03}Z"
 
 
-def rollups(day: DayFigures, hours: Sequence[HourFigures]) -> list[Record]:
-    """The day, then its hours."""
-    shown = suppression.day(day)
+def rollups(day: DayFigures, hours: Sequence[HourFigures], hidden_days: Collection[dt.date]) -> list[Record]:
+    """The day, then its hours. ``hidden_days``: of the same log (portal.domain.suppression.hidden_days)."""
+    shown = suppression.day(day, hidden_days)
     families = {family: _step(step) for family, step in sorted(shown.funnel.items())}
     told: Record = {
         "kind": "day",
@@ -46,7 +46,8 @@ def rollups(day: DayFigures, hours: Sequence[HourFigures]) -> list[Record]:
         "certain": day.certain,
     }
     hidden = _hidden_hours(hours) if not shown.hidden else frozenset(range(len(hours)))
-    return [told, *(_hour(one, number in hidden) for number, one in enumerate(hours))]
+    uncounted = hidden | _uncounted_hours(hours)
+    return [told, *(_hour(one, number in hidden, number in uncounted) for number, one in enumerate(hours))]
 
 
 def _hidden_hours(hours: Sequence[HourFigures]) -> frozenset[int]:
@@ -54,7 +55,14 @@ def _hidden_hours(hours: Sequence[HourFigures]) -> frozenset[int]:
     return suppression.fold(range(len(hours)), lambda some: (max(hours[number].devices for number in some),))
 
 
-def _hour(one: HourFigures, hidden: bool) -> Record:
+def _uncounted_hours(hours: Sequence[HourFigures]) -> frozenset[int]:
+    """The same where few sessions began in an hour: the day has the sum of all."""
+    return suppression.fold(range(len(hours)), lambda some: (sum(hours[number].sessions for number in some),))
+
+
+def _hour(one: HourFigures, hidden: bool, uncounted: bool) -> Record:
+    """``uncounted``: the number of sessions begun is not told."""
+
     def figure(value: int | Hidden) -> float | str | None:
         return Hidden.WITHHELD.value if hidden else _value(value)
 
@@ -63,7 +71,7 @@ def _hour(one: HourFigures, hidden: bool) -> Record:
         "id": moment(one.began_wall_s),
         "hour": one.hour,
         "devices": figure(suppression.shown(one.devices)),
-        "sessions": figure(suppression.shown(one.sessions)),
+        "sessions": Hidden.WITHHELD.value if uncounted else one.sessions,
         "peak_online": figure(suppression.shown(one.peak_online)),
         "p95_online": figure(suppression.shown(one.p95_online)),
         "up_bytes": figure(one.up_bytes),

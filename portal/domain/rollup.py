@@ -84,7 +84,8 @@ class HourFigures:
 class DayFigures:
     """One local day. ``devices`` are different ones with a session running in it, and never summed over days.
 
-    ``median_session_s`` is of the sessions that ended in it. ``certain``: every moment in it is known from a clock that
+    ``median_session_s`` is of the sessions that ended in it: ``ended`` of them, none of which began before the local
+    day ``ended_since`` (None: there are none). ``certain``: every moment in it is known from a clock that
     NTP had set. ``funnel`` is by OS family, of OS_FAMILIES those that were there.
     """
 
@@ -92,6 +93,8 @@ class DayFigures:
     devices: int
     sessions: int
     median_session_s: float | None
+    ended: int
+    ended_since: dt.date | None
     peak_online: int
     p95_online: int
     up_bytes: int

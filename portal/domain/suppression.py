@@ -51,7 +51,8 @@ class ShownStep:
 class ShownDay:
     """As DayFigures. ``funnel``: families that stand alone, and FOLDED for the rest where there is one.
 
-    ``hidden``: the devices are too few; all that is of people is hidden, and sums leave the day out.
+    ``hidden``: the devices are too few; all that is of people is hidden, and sums leave the day out. A median is told
+    of five sessions or more.
     """
 
     day: dt.date
@@ -98,16 +99,26 @@ def shown(count: int) -> int | Hidden:
     return Hidden.FEW if few(count) else count
 
 
-def day(found: DayFigures) -> ShownDay:
-    """What may be told of a day. Availability and the line's quality are of no person, and always are."""
+def hidden_days(days: Iterable[DayFigures]) -> frozenset[dt.date]:
+    """Those of so few devices that nothing of people is told of them."""
+    return frozenset(one.day for one in days if few(one.devices))
+
+
+def day(found: DayFigures, hidden_days: Collection[dt.date]) -> ShownDay:
+    """What may be told of a day. Availability and the line's quality are of no person, and always are.
+
+    ``hidden_days``: others of the same log. A length of a session that also ran on one of them would tell of it.
+    """
     hidden = few(found.devices)
     sessions = Hidden.WITHHELD if hidden else shown(found.sessions)
+    reaches = [one for one in hidden_days if found.ended_since is not None and found.ended_since <= one < found.day]
+    no_median = isinstance(sessions, Hidden) or few(found.ended) or bool(reaches)
     alone, together, everything = _funnel(found.funnel, hidden)
     return ShownDay(
         day=found.day,
         devices=shown(found.devices),
         sessions=sessions,
-        median_session_s=Hidden.WITHHELD if isinstance(sessions, Hidden) else found.median_session_s,
+        median_session_s=Hidden.WITHHELD if no_median else found.median_session_s,
         peak_online=Hidden.WITHHELD if hidden else shown(found.peak_online),
         p95_online=Hidden.WITHHELD if hidden else shown(found.p95_online),
         up_bytes=Hidden.WITHHELD if hidden else found.up_bytes,
@@ -142,7 +153,7 @@ def sums(days: Iterable[ShownDay]) -> ShownSums:
 
 def unsummed(days: Iterable[ShownDay]) -> frozenset[dt.date]:
     """Days whose sessions must not enter a median or the like over several days."""
-    return frozenset(one.day for one in days if isinstance(one.sessions, Hidden))
+    return frozenset(one.day for one in days if isinstance(one.median_session_s, Hidden))
 
 
 class SessionRows:

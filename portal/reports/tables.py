@@ -76,7 +76,8 @@ class Source:
 
 def make(source: Source) -> Report:
     """The report. ``source.sessions_of`` is asked when the rows of sessions are read."""
-    shown = [suppression.day(found) for found in source.days]
+    hidden = suppression.hidden_days(source.days)
+    shown = [suppression.day(found, hidden) for found in source.days]
     within = [one for one in shown if source.first <= one.day <= source.until]
     unsummed = suppression.unsummed(within)
     period = source.period(unsummed)
@@ -93,12 +94,12 @@ def make(source: Source) -> Report:
         classification=config.office.classification,
         made=made,
         stem=f"gerbang-{config.site.code}-{_period_code(source.first, source.last)}",
-        notes=_notes(source, sums, unsummed),
+        notes=_notes(source, within),
         summary=Table("Ringkasan", _SUMMARY, once(list(_summary(source, sums, within, period)))),
         days=Table("Per hari", _day_columns(), once([_day(one) for one in within])),
         line_from=1 + _DAY_FIGURES.index(Figure.AVAILABILITY),
-        sessions=Table("Sesi", _SESSIONS, functools.partial(_sessions, source, shown)),
-        about=Table("Metadata", _ABOUT, once(_about(source, desa, made, sums, unsummed))),
+        sessions=Table("Sesi", _SESSIONS, functools.partial(_sessions, source, hidden)),
+        about=Table("Metadata", _ABOUT, once(_about(source, desa, made, within))),
         definitions=Table("Definisi", _DEFINITIONS, once([_defined(one) for one in map(_define, Figure)])),
     )
 
@@ -136,16 +137,35 @@ def _period_code(first: dt.date, last: dt.date) -> str:
     return f"{first:%Y-%m}" if _is_month(first, last) else f"{first}--{last}"
 
 
-def _notes(source: Source, sums: ShownSums, unsummed: frozenset[dt.date]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """How many days do not count: in medians and percentiles; of these, in the number of sessions; of these, at all."""
+
+    median: int
+    sessions: int
+    people: int
+
+
+def _left_out(within: Sequence[ShownDay]) -> _LeftOut:
+    return _LeftOut(
+        len(suppression.unsummed(within)),
+        sum(isinstance(one.sessions, Hidden) for one in within),
+        sum(one.hidden for one in within),
+    )
+
+
+def _notes(source: Source, within: Sequence[ShownDay]) -> list[str]:
     """What a reader must know before the figures."""
     said = [
         "Kelompok yang kurang dari 5 disamarkan: “<5” berarti 1 sampai 4; “disamarkan” berarti angka lain dari "
         "kelompok sekecil itu."
     ]
-    if unsummed:
+    left_out = _left_out(within)
+    if left_out.median:
         said.append(
-            f"{len(unsummed)} hari tidak ikut dalam jumlah sesi dan median, {sums.days_hidden} di antaranya juga tidak "
-            "ikut dalam angka perangkat, puncak dan byte, karena disamarkan. Angka jalur internet mencakup semua hari."
+            f"Karena disamarkan, {left_out.median} hari tidak ikut dalam lama sesi (median) dan persentil ke-95. Dari "
+            f"hari-hari itu, {left_out.sessions} tidak ikut dalam jumlah sesi, dan {left_out.people} tidak ikut dalam "
+            "angka perangkat, puncak dan byte. Angka jalur internet mencakup semua hari."
         )
     if source.until < source.last:
         said.append(f"Periode ini belum selesai: angkanya sampai {_date(source.until)}.")
@@ -168,13 +188,14 @@ def _summary(source: Source, sums: ShownSums, within: Sequence[ShownDay], period
     yield "Catatan", "Hari dengan catatan", sums.days, "hari", None
     yield "Catatan", "Hari yang disamarkan", sums.days_hidden, "hari", None
     use = functools.partial(_figure, "Penggunaan")
-    alone = isinstance(sums.sessions, Hidden)
+    nothing = within and len(suppression.unsummed(within)) == len(within)
     yield use(Figure.DEVICES_MOST, sums.devices_most)
     yield use(Figure.DEVICES_MEAN, decimal(sums.devices_mean, 1))
     yield use(Figure.SESSIONS, sums.sessions)
-    yield use(Figure.MEDIAN, Hidden.WITHHELD if alone else _seconds(period.median_session_s))
+    yield use(Figure.MEDIAN, Hidden.WITHHELD if nothing else _seconds(period.median_session_s))
     yield use(Figure.PEAK, sums.peak_online)
-    yield use(Figure.P95, sums.peak_online if isinstance(sums.peak_online, Hidden) else _shown(period.p95_online))
+    peak = Hidden.WITHHELD if nothing else sums.peak_online
+    yield use(Figure.P95, peak if isinstance(peak, Hidden) else _shown(period.p95_online))
     yield use(Figure.UP, sums.up_bytes)
     yield use(Figure.DOWN, sums.down_bytes)
     seconds, lines = _line_seconds(source, within), period.lines
@@ -310,12 +331,12 @@ _SESSIONS: Final = (
 )
 
 
-def _sessions(source: Source, shown: Sequence[ShownDay]) -> Iterator[Row]:
+def _sessions(source: Source, hidden: frozenset[dt.date]) -> Iterator[Row]:
     """A day's sessions, or one row that says that they are hidden.
 
     Numbers count within a day. The journal's own numbers would tell by their gaps how many are hidden.
     """
-    rows = SessionRows({one.day for one in shown if one.hidden}, source.zone, source.made_wall_s)
+    rows = SessionRows(hidden, source.zone, source.made_wall_s)
     say = _session_words(source)
     for day in _days(source.first - dt.timedelta(days=LEAD_DAYS), source.until):
         found = source.sessions_of(day)
@@ -375,8 +396,8 @@ _DEFINITIONS: Final = (
 )
 
 
-def _about(source: Source, desa: str, made: dt.datetime, sums: ShownSums, unsummed: frozenset[dt.date]) -> list[Row]:
-    config = source.config
+def _about(source: Source, desa: str, made: dt.datetime, within: Sequence[ShownDay]) -> list[Row]:
+    config, left_out = source.config, _left_out(within)
     return [
         ("Judul", "Laporan penggunaan Wi-Fi desa"),
         ("Desa", desa),
@@ -396,10 +417,15 @@ def _about(source: Source, desa: str, made: dt.datetime, sums: ShownSums, unsumm
             "Dihitung dari catatan penggunaan gateway, yang hanya bertambah dan berantai sidik (SHA-256).",
         ),
         ("Catatan: sidik terakhir", source.head.hex()),  # its number would tell, report by report, how much is hidden
-        ("Hari dengan catatan", sums.days),
+        ("Hari dengan catatan", len(within)),
         ("Penyamaran", "Kelompok 1 sampai 4 ditulis <5; angka lain dari kelompok itu ditulis disamarkan."),
-        ("Hari yang disamarkan", sums.days_hidden),
-        ("Hari di luar jumlah sesi dan median", len(unsummed)),
+        ("Hari yang disamarkan", left_out.people),
+        ("Hari di luar jumlah sesi", left_out.sessions),
+        ("Hari di luar median dan persentil ke-95", left_out.median),
+        (
+            "Median",
+            "Dari sedikitnya 5 sesi, tanpa yang juga berjalan pada hari yang disamarkan; selain itu disamarkan.",
+        ),
         (
             "Baris sesi",
             "Sesi suatu hari dimuat semua atau tidak sama sekali: tidak dimuat bila berasal dari kurang dari 5 "

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from portal.domain import tally
+from portal.domain import localtime, tally
 from portal.domain.rollup import DayFigures, HourFigures, Line, PeriodFigures, Provider, Quality, Step, Stretch
 from portal.store import daybook
 
@@ -37,7 +37,7 @@ def months(db: sqlite3.Connection, zone: ZoneInfo) -> list[str]:  # noqa: ARG001
     return [row[0] for row in db.execute("SELECT DISTINCT substr(day, 1, 7) FROM day_figures ORDER BY 1")]
 
 
-def days(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) -> list[DayFigures]:  # noqa: ARG001
+def days(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) -> list[DayFigures]:
     """Of the local days from ``first`` to ``last``, both included, those of which there is any log."""
     lines = {row[0]: row[1:] for row in _lines(db, "day", first, last)}
     rows = db.execute(
@@ -47,17 +47,24 @@ def days(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) 
         """,
         (first.isoformat(), last.isoformat()),
     )
-    return [_day(row, lines[row[0]]) for row in rows]
+    early = db.execute(
+        "SELECT day, devices, min(began_wall_ms) FROM hour_figures WHERE day BETWEEN ? AND ? GROUP BY day",
+        (first.isoformat(), last.isoformat()),
+    )
+    first_hours = {row[0]: row[1] for row in early}  # of the row with the minimum (SQLite, "bare columns")
+    return [_day(zone, row, lines[row[0]], first_hours[row[0]]) for row in rows]
 
 
-def _day(row: tuple[Any, ...], line: Sequence[Any]) -> DayFigures:
-    day, devices, sessions, lengths, online, up_bytes, down_bytes, certain, funnel = row
-    online_ms = _online(online)
+def _day(zone: ZoneInfo, row: tuple[Any, ...], line: Sequence[Any], devices_first_hour: int) -> DayFigures:
+    text, devices, sessions, lengths_s, online, up_bytes, down_bytes, certain, funnel = row
+    day, lengths, online_ms = dt.date.fromisoformat(text), json.loads(lengths_s), _online(online)
     return DayFigures(
-        day=dt.date.fromisoformat(day),
+        day=day,
         devices=devices,
         sessions=sessions,
-        median_session_s=tally.median(json.loads(lengths)),
+        median_session_s=tally.median(lengths),
+        ended=len(lengths),
+        ended_since=_ended_since(zone, day, lengths, devices_first_hour),
         peak_online=tally.peak(online_ms),
         p95_online=tally.p95(online_ms),
         up_bytes=up_bytes,
@@ -67,6 +74,15 @@ def _day(row: tuple[Any, ...], line: Sequence[Any]) -> DayFigures:
         quality=_quality(line[-2], line[-1]),
         certain=bool(certain),
     )
+
+
+def _ended_since(zone: ZoneInfo, day: dt.date, lengths: Sequence[int], devices_first_hour: int) -> dt.date | None:
+    """No session that ended on ``day`` began before this one. From figures alone, which outlive the records."""
+    if not lengths:
+        return None
+    if not devices_first_hour:
+        return day  # nobody stayed over midnight
+    return localtime.local_date(tally.day_ms(day, zone)[0] / 1000 - max(lengths) - 1, zone)
 
 
 def hours(db: sqlite3.Connection, zone: ZoneInfo, first: dt.date, last: dt.date) -> list[HourFigures]:  # noqa: ARG001

@@ -69,6 +69,8 @@ def figures(devices: int, sessions: int = 40, funnel: dict[str, Step] | None = N
         devices=devices,
         sessions=sessions,
         median_session_s=1800.5,
+        ended=sessions,
+        ended_since=FIRST,
         peak_online=7,
         p95_online=6,
         up_bytes=1_000,
@@ -83,7 +85,7 @@ def figures(devices: int, sessions: int = 40, funnel: dict[str, Step] | None = N
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_a_day_of_few_devices_tells_only_of_the_line(devices: int) -> None:
-    shown = suppression.day(figures(devices, 4, {"android": Step(30, 20, devices)}))
+    shown = suppression.day(figures(devices, 4, {"android": Step(30, 20, devices)}), ())
     assert shown.hidden and shown.devices is Hidden.FEW
     of_people = (shown.sessions, shown.median_session_s, shown.peak_online, shown.up_bytes, shown.down_bytes)
     assert set(of_people) == {Hidden.WITHHELD} == {shown.p95_online, shown.all_families.online}
@@ -93,26 +95,41 @@ def test_a_day_of_few_devices_tells_only_of_the_line(devices: int) -> None:
 
 @pytest.mark.parametrize("devices", [0, 5, 60])
 def test_a_day_of_nobody_or_of_many_is_told(devices: int) -> None:
-    shown = suppression.day(figures(devices, 0 if devices == 0 else 40))
+    shown = suppression.day(figures(devices, 0 if devices == 0 else 40), ())
     assert (shown.hidden, shown.devices, shown.down_bytes) == (False, devices, 9_000)
 
 
 def test_a_count_of_few_is_hidden_on_a_day_of_many() -> None:
-    shown = suppression.day(figures(12, 3, peak_online=4, p95_online=2))
+    shown = suppression.day(figures(12, 3, peak_online=4, p95_online=2), ())
     assert (shown.sessions, shown.peak_online, shown.p95_online) == (Hidden.FEW,) * 3
     assert shown.median_session_s is Hidden.WITHHELD and shown.up_bytes == 1_000
     assert suppression.unsummed([shown]) == {FIRST}
 
 
+def test_a_median_of_few_sessions_or_of_one_that_ran_on_a_hidden_day_is_not_told() -> None:
+    """Where one session ended, the median is its length; and who stayed over midnight would tell of the day before."""
+    before = FIRST - dt.timedelta(days=2)
+    assert suppression.day(figures(12, 40, ended=4), ()).median_session_s is Hidden.WITHHELD
+    over = figures(12, 40, ended=30, ended_since=before)
+    assert suppression.day(over, ()).median_session_s == 1800.5
+    for hidden in (before, before + dt.timedelta(days=1)):
+        shown = suppression.day(over, {hidden})
+        assert shown.median_session_s is Hidden.WITHHELD and shown.sessions == 40
+        assert suppression.unsummed([shown]) == {FIRST}
+    assert suppression.day(over, {before - dt.timedelta(days=1), FIRST}).median_session_s == 1800.5
+    nobody = suppression.day(figures(12, 40, ended=0, ended_since=None, median_session_s=None), {before})
+    assert nobody.median_session_s is None
+
+
 def test_sums_leave_hidden_days_out_and_say_how_many() -> None:
-    shown = [suppression.day(figures(devices)) for devices in (10, 3, 20, 0)]
+    shown = [suppression.day(figures(devices), ()) for devices in (10, 3, 20, 0)]
     sums = suppression.sums(shown)
     assert (sums.days, sums.days_hidden, sums.devices_most, sums.devices_mean) == (4, 1, 20, 15.0)
     assert (sums.sessions, sums.up_bytes, sums.down_bytes) == (120, 3_000, 27_000)
 
 
 def test_where_all_is_hidden_a_sum_is_not_nought() -> None:
-    sums = suppression.sums([suppression.day(figures(3)), suppression.day(figures(1))])
+    sums = suppression.sums([suppression.day(figures(3), ()), suppression.day(figures(1), ())])
     assert sums.devices_most is Hidden.FEW and sums.devices_mean is None
     assert {sums.sessions, sums.peak_online, sums.down_bytes} == {Hidden.WITHHELD}
 
@@ -122,7 +139,7 @@ steps = st.tuples(*[st.integers(0, 12)] * 3).map(lambda counts: Step(*sorted(cou
 
 @given(st.lists(st.dictionaries(st.sampled_from(["android", "apple", "windows", "other"]), steps), max_size=5))
 def test_what_is_told_of_families_adds_up(funnels: list[dict[str, Step]]) -> None:
-    shown = [suppression.day(figures(30, funnel=funnel)) for funnel in funnels]
+    shown = [suppression.day(figures(30, funnel=funnel), ()) for funnel in funnels]
     sums = suppression.sums(shown)
     for one in (*shown, sums):
         for name in ("joined", "saw", "online"):
@@ -158,23 +175,27 @@ class Stay:
 def export(stays: Iterable[Stay]) -> tuple[object, ...]:
     """All that leaves of these days, by nothing but sums and the module's own functions."""
     found = sorted(stays, key=lambda stay: (stay.began_h, stay.device))
-    shown = []
+    made_days = []
     for number in range(DAYS):
         running = [stay for stay in found if number in stay.days()]
         begun = [stay for stay in found if stay.began_h // 24 == number]
-        ended = [stay.hours * HOUR_S for stay in running if stay.days()[-1] == number]
+        ended = [stay for stay in running if stay.days()[-1] == number]
         made = figures(
             len({stay.device for stay in running}),
             len(begun),
             {"android": Step(40, 30, len({stay.device for stay in running}))},
-            median_session_s=statistics.median(ended) if ended else None,
+            median_session_s=statistics.median(stay.hours * HOUR_S for stay in ended) if ended else None,
+            ended=len(ended),
+            ended_since=FIRST + dt.timedelta(days=min(stay.days()[0] for stay in ended)) if ended else None,
             peak_online=len(running),
             p95_online=len(running),
             down_bytes=sum(stay.day_bytes[number - stay.days()[0]] for stay in running),
             day=FIRST + dt.timedelta(days=number),
         )
-        shown.append(suppression.day(made))
-    rows = SessionRows({one.day for one in shown if one.hidden}, WITA, NOW_S)
+        made_days.append(made)
+    hidden = suppression.hidden_days(made_days)
+    shown = [suppression.day(made, hidden) for made in made_days]
+    rows = SessionRows(hidden, WITA, NOW_S)
     told_rows = []
     for number, one in enumerate(shown):
         begun_records = [stay.record(0) for stay in found if stay.began_h // 24 == number]
@@ -199,7 +220,7 @@ stays = st.builds(
     st.integers(1, 1000),
 )
 def test_another_use_of_a_hidden_day_gives_the_same_export(some: list[Stay], few: list[Stay], more: int) -> None:
-    """So that nobody can tell one from the other: bytes, sessions and devices of the day are not in it."""
+    """So that nobody can tell one from the other: bytes, sessions, lengths and devices of the day are not in it."""
     known = {one.device: one for one in few}
     world = [*some, *known.values()]
     third = [stay for stay in world if 2 in stay.days()]
@@ -208,6 +229,17 @@ def test_another_use_of_a_hidden_day_gives_the_same_export(some: list[Stay], few
     alone = [stay for stay in third if list(stay.days()) == [2]]
     for stay in alone:  # other bytes, other length
         changed = replace(stay, day_bytes=(stay.day_bytes[0] + more, 0, 0), hours=0)
+        assert export([one for one in world if one is not stay] + [changed]) == said
+    for stay in third:
+        days, last = list(stay.days()), 2 - stay.days()[0]
+        bytes_then = tuple(used + more * (number == last) for number, used in enumerate(stay.day_bytes))
+        if days[0] == 2 < days[-1]:  # came at another hour, and stayed over midnight
+            began_h = 48 + (stay.began_h + more) % 24
+            changed = replace(stay, began_h=began_h, hours=stay.began_h + stay.hours - began_h, day_bytes=bytes_then)
+        elif days[0] < 2 == days[-1]:  # went at another hour
+            changed = replace(stay, hours=48 + (stay.hours + more) % 24 - stay.began_h, day_bytes=bytes_then)
+        else:
+            continue
         assert export([one for one in world if one is not stay] + [changed]) == said
     if len({stay.device for stay in third}) < 4:  # one device more
         assert export([*world, Stay("z", "puskesmas", 50, 1, (more, 0, 0))]) == said

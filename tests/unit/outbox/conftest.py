@@ -54,6 +54,7 @@ class Figures:
     devices: dict[dt.date, int] = field(default_factory=dict)
     more: list[SessionRecord] = field(default_factory=list)
     lost_s: dict[dt.date, float] = field(default_factory=dict)
+    ended_since: dict[dt.date, dt.date] = field(default_factory=dict)
 
     def catch_up(self, db: object, zone: dt.tzinfo, limit: int) -> int:
         return 0
@@ -71,6 +72,8 @@ class Figures:
             devices=devices,
             sessions=devices,
             median_session_s=1800.0 if devices else None,
+            ended=devices,
+            ended_since=self.ended_since.get(day, day) if devices else None,
             peak_online=devices,
             p95_online=devices,
             up_bytes=devices * 1000,

@@ -151,6 +151,32 @@ def test_an_hour_of_few_devices_cannot_be_found_by_subtraction(database: Databas
     assert shown[20] == 12
 
 
+def test_the_few_sessions_begun_in_an_hour_cannot_be_found_by_subtraction(database: Database, figures: Figures) -> None:
+    """Of the day's sessions those of the other hours are not all the rest."""
+    figures.devices[FIRST] = 30
+    plain, begun = figures.hours, {18: 3, 19: 14, 20: 8, 21: 5}
+
+    def hours_of(*given: Any) -> Any:
+        return [replace(one, devices=9, sessions=begun.get(one.hour, 0)) for one in plain(*given)]
+
+    figures.hours = hours_of  # type: ignore[method-assign]
+    fill(database, at(FIRST + DAY))
+    day, *hours = records(database, Class.ROLLUPS)
+    shown = {hour["hour"]: hour["sessions"] for hour in hours}
+    assert (day["sessions"], shown[18], shown[21], shown[19], shown[20]) == (30, "x", "x", 14, 8)
+    assert shown[3] == "x", "nobody knows how many hours are together"
+    assert {hour["devices"] for hour in hours} == {9}
+
+
+def test_a_median_of_who_stayed_over_from_a_hidden_day_is_not_told(database: Database, figures: Figures) -> None:
+    figures.devices |= {FIRST: 3, FIRST + DAY: 8, FIRST + 2 * DAY: 8}
+    figures.ended_since[FIRST + DAY] = FIRST
+    fill(database, at(FIRST + 3 * DAY))
+    days = [records(database, Class.ROLLUPS, FIRST + number * DAY)[0] for number in range(3)]
+    assert [day["median_session_s"] for day in days] == ["x", "x", 1800.0]
+    assert [day["sessions"] for day in days] == ["x", 8, 8]
+
+
 def test_what_was_told_is_not_withheld_later(database: Database, figures: Figures) -> None:
     fill(database, at(FIRST + DAY))
     figures.devices[FIRST] = 3

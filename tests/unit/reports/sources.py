@@ -43,6 +43,8 @@ def day(number: int, devices: int, rng: random.Random) -> DayFigures:
         devices=devices,
         sessions=devices * 3,
         median_session_s=rng.random() * 7_000 if devices else None,
+        ended=devices * 3,
+        ended_since=FIRST + dt.timedelta(days=number) if devices else None,
         peak_online=devices // 2,
         p95_online=devices // 3,
         up_bytes=rng.randrange(10**11),

@@ -128,6 +128,24 @@ def test_days_whose_entries_were_erased_keep_their_figures_also_when_all_is_made
     assert [one.id for one in rollups.sessions(db, ZONE, ALL)] == [2]
 
 
+def test_a_day_says_how_many_sessions_ended_in_it_and_since_when_they_ran(db: sqlite3.Connection) -> None:
+    log = Log(db)
+    log.boots(0)
+    log.begins(60, 1)
+    log.begins(120, 2)
+    log.begins(2 * 86_400, 3)
+    log.ends(2 * 86_400 + 10, 3)
+    log.ends(2 * 86_400 + 20, 1)
+    log.ends(2 * 86_400 + 30, 2)
+    log.begins(3 * 86_400, 4)
+    log.ends(3 * 86_400 + 10, 4)
+    rollups.catch_up(db, ZONE)
+    first, second, third, fourth = rollups.days(db, ZONE, DAY, DAY + dt.timedelta(days=3))
+    assert (first.ended, first.ended_since) == (second.ended, second.ended_since) == (0, None)
+    assert (third.ended, third.ended_since) == (3, DAY), "two nights"
+    assert (fourth.ended, fourth.ended_since) == (1, DAY + dt.timedelta(days=3)), "nobody was there at midnight"
+
+
 def test_sessions_are_found_by_what_is_asked_and_come_page_by_page(db: sqlite3.Connection) -> None:
     log = Log(db)
     log.boots(0)

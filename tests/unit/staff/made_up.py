@@ -82,6 +82,8 @@ class MadeUp:
             devices=number and 20 + number,
             sessions=number and 60 + number,
             median_session_s=4000.0 + 10 * number if number else None,
+            ended=number and 60 + number,
+            ended_since=day if number else None,
             peak_online=number and 10 + number % 7,
             p95_online=number and 8,
             up_bytes=number * 250_000_000,
