@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from portal import (
+    cli_box,
     cli_hours,
     cli_journal,
     cli_natlog,
@@ -265,6 +266,7 @@ for command in (
     *cli_journal.COMMANDS,
     *cli_report.COMMANDS,
     *cli_rollup.COMMANDS,
+    *cli_box.COMMANDS,
 ):
     gerbang.add_command(command)
 

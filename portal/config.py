@@ -14,6 +14,8 @@ from msgspec import Meta, Struct
 
 # \Z and not $, which a newline at the end would pass: these texts are written into other programs' configurations.
 PRINTABLE = r"^[^\x00-\x1f\x7f]*\Z"
+QUOTABLE = r"^[^\x00-\x1f\x7f\"\\]*\Z"  # pppd reads it between quotes
+BOX = "Flashed box only."  # elsewhere the system's own network configuration says it
 Interface = Annotated[
     str,
     Meta(
@@ -27,6 +29,19 @@ Kbit = Annotated[int, Meta(ge=64, le=100_000_000, extra={"expects": "kbit per se
 Port = Annotated[int, Meta(ge=1024, le=65535, extra={"expects": "a port from 1024 to 65535"})]
 DayMinutes = Annotated[int, Meta(ge=1, le=1440, extra={"expects": "minutes, from 1 to 1440 (a day)"})]
 Minutes = Annotated[int, Meta(ge=1, le=525_600, extra={"expects": "minutes, from 1 to 525600 (a year)"})]
+Address = Annotated[
+    str, Meta(max_length=18, extra={"expects": "an IPv4 address with its prefix length, like 203.0.113.10/30"})
+]
+Login = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=120,
+        pattern=QUOTABLE,
+        extra={"expects": "a text of 1 to 120 characters without quotes and backslashes"},
+    ),
+]
+Vlan = Annotated[int, Meta(ge=1, le=4094, extra={"expects": "a VLAN number from 1 to 4094"})]
 LIMIT = {"limit": True}  # in extra: the file may say "unlimited", which is None
 Kbytes = Annotated[int, Meta(ge=2, le=100_000, extra={"expects": "kilobytes, from 2 to 100000"})]
 Megabytes = Annotated[int, Meta(ge=1, le=10_000_000, extra={"expects": "megabytes, from 1 to 10000000"})]
@@ -102,7 +117,69 @@ class Site(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Uplink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The provider's line."""
 
-    interface: Annotated[Interface, Meta(description="Interface towards the provider.", examples=["eth0"])] = "wan0"
+    interface: Annotated[
+        Interface,
+        Meta(
+            description="Interface towards the provider. On a flashed box: leave the default; which port that is says "
+            "`port`.",
+            examples=["eth0"],
+        ),
+    ] = "wan0"
+    kind: Annotated[
+        Literal["dhcp", "static", "pppoe", "usb", "lte"],
+        Meta(
+            description="How the line is used: an address by `dhcp`, a `static` one, a login by `pppoe`, or by DHCP "
+            "from a phone or a modem that is plugged into USB and shows itself as a network card (`usb`, `lte`). "
+            f"{BOX}",
+            extra={"expects": '"dhcp", "static", "pppoe", "usb" or "lte"'},
+        ),
+    ] = "dhcp"
+    port: Annotated[
+        Annotated[
+            str,
+            Meta(
+                max_length=128,
+                pattern=r"^(usb|([0-9a-f]{2}:){5}[0-9a-f]{2}|[A-Za-z0-9_.:,@]+-[A-Za-z0-9_.:,@-]+)\Z",
+                extra={"expects": 'a MAC address in small letters, a path like "pci-0000:01:00.0", or "usb"'},
+            ),
+        ]
+        | None,
+        Meta(
+            description="Which network card the line is plugged into: its MAC address, its path (ID_PATH, as `gerbang "
+            f"ports` shows it), or `usb` for whatever is plugged into USB. Default: the built-in one whose path is the "
+            f"lowest. {BOX}",
+            examples=["2c:cf:67:0a:11:30"],
+        ),
+    ] = None
+    vlan: Annotated[
+        Vlan | None,
+        Meta(description=f"VLAN (802.1Q) that the provider's line comes in. Default: none. {BOX}", examples=[100]),
+    ] = None
+    address: Annotated[
+        Address | None,
+        Meta(
+            description=f'With kind = "static": the address that the provider has given, with its prefix length. {BOX}',
+            examples=["203.0.113.10/30"],
+        ),
+    ] = None
+    gateway: Annotated[
+        Annotated[str, Meta(max_length=15, extra={"expects": "an IPv4 address like 203.0.113.9"})] | None,
+        Meta(description=f'With kind = "static": the provider\'s router. {BOX}', examples=["203.0.113.9"]),
+    ] = None
+    user: Annotated[
+        Login | None,
+        Meta(
+            description=f'With kind = "pppoe": the login that the provider has given. {BOX}',
+            examples=["122xxxxxx@telkom.net"],
+        ),
+    ] = None
+    password: Annotated[
+        Login | None,
+        Meta(
+            description=f"Its password. Who holds the card or this file can read it. {BOX}",
+            examples=["rahasia"],
+        ),
+    ] = None
     down_kbit: Annotated[
         Kbit | None,
         Meta(
@@ -177,7 +254,14 @@ class Uplink(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Lan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The users' side."""
 
-    interface: Annotated[Interface, Meta(description="Interface towards the users.", examples=["eth1"])] = "lan0"
+    interface: Annotated[
+        Interface,
+        Meta(
+            description="Interface towards the users. On a flashed box: leave the default, a bridge of all network "
+            "cards but the uplink's, and of the radio.",
+            examples=["eth1"],
+        ),
+    ] = "lan0"
     address: Annotated[
         str,
         Meta(
@@ -218,6 +302,14 @@ class Lan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Wifi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The radio, where the gateway has one of its own."""
 
+    enabled: Annotated[
+        bool,
+        Meta(
+            description=f"Use the gateway's own radio as access point. It carries 7 or 8 devices on a Raspberry Pi; an "
+            f"access point of its own on the LAN carries more. {BOX}",
+            extra={"expects": "true or false"},
+        ),
+    ] = True
     ssid: Annotated[
         str,
         Meta(
@@ -236,9 +328,62 @@ class Wifi(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             extra={"expects": 'two capital letters, like "ID"'},
         ),
     ] = "ID"
+    band: Annotated[
+        Literal["2.4", "5"] | None,
+        Meta(
+            description="Band in GHz. 2.4 reaches farther and every phone has it; 5 is faster and quieter. Where the "
+            f"radio has only the other one, that is used. Default: that of `channel`, else 2.4. {BOX}",
+            examples=["2.4"],
+            extra={"expects": '"2.4" or "5"'},
+        ),
+    ] = None
     channel: Annotated[
         Annotated[int, Meta(ge=1, le=177, extra={"expects": "a channel number from 1 to 177"})] | None,
-        Meta(description="Radio channel. Default: the radio chooses.", examples=[6]),
+        Meta(description="Radio channel. Default: one that suits the band, the same at each boot.", examples=[6]),
+    ] = None
+    owe: Annotated[
+        bool,
+        Meta(
+            description='Encrypt for phones that can do so without a password (OWE, "Enhanced Open"), beside the open '
+            f"network of the same name. Where the radio cannot, the network is open alone. {BOX}",
+            extra={"expects": "true or false"},
+        ),
+    ] = True
+    max_stations: Annotated[
+        Annotated[int, Meta(ge=1, le=500, extra={"expects": "a number of devices, from 1 to 500"})] | None,
+        Meta(
+            description=f"Most devices on the radio at once. Default: what the radio can. {BOX}",
+            examples=[30],
+        ),
+    ] = None
+
+
+class Management(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may reach the box itself with ssh: from the provider's side only, never from the users'."""
+
+    ssh_from: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=16,
+            description="Networks whose machines may log in with ssh, with a key of `authorized_keys`. `[]`: nobody. "
+            f"{BOX}",
+            examples=[["10.20.0.0/16"]],
+            extra={"expects": 'a list of up to 16 networks, like ["10.0.0.0/8"]'},
+        ),
+    ] = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+    vlan: Annotated[
+        Vlan | None,
+        Meta(
+            description=f"A VLAN (802.1Q) on the uplink's port for the office alone. Default: none. {BOX}",
+            examples=[99],
+        ),
+    ] = None
+    address: Annotated[
+        Address | None,
+        Meta(
+            description=f"This box's address in that VLAN. Default: it asks there by DHCP. {BOX}",
+            examples=["10.20.0.12/24"],
+        ),
     ] = None
 
 
@@ -614,6 +759,7 @@ class SiteConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     uplink: Uplink = Uplink()
     lan: Lan = Lan()
     wifi: Wifi = Wifi()
+    management: Management = Management()
     portal: Portal = Portal()
     access: Access = Access()
     hours: Hours = Hours()

@@ -10,15 +10,16 @@ import ipaddress
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from msgspec import structs
 
 from portal.blocklist import Blocklist, each, host_name, read_file
+from portal.box import contradictions
 from portal.config import Plan, SiteConfig
 from portal.domain import hours
+from portal.sitefinding import Finding
 
 LANGUAGES: Final = Path(__file__).parent / "guest" / "translations"
 ZONES: Final = {"wib": "Asia/Jakarta", "wita": "Asia/Makassar", "wit": "Asia/Jayapura"}
@@ -26,21 +27,12 @@ PRIVATE: Final = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12"
 RESERVED_PORTS: Final = {5353: "multicast DNS"}
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One contradiction at ``key``. It says nothing where one of the keys in ``because`` is wrong by itself."""
-
-    key: str
-    message: str
-    hint: str
-    because: tuple[str, ...] = ()
-
-
 def findings(config: SiteConfig, *, files: bool, here: bool) -> Iterator[Finding]:
     """All contradictions, in the order of the keys. ``files`` and ``here`` as in portal.site.check."""
     yield from _site(config)
     yield from _uplink(config)
     yield from _lan(config)
+    yield from contradictions.findings(config)
     if len(config.wifi.ssid.encode()) > 32:
         size = len(config.wifi.ssid.encode())
         yield Finding("wifi.ssid", f"The name has {size} bytes as UTF-8; 32 fit.", "Shorten it, or use plain letters.")

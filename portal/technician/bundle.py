@@ -33,7 +33,7 @@ from portal.store.db import StoreError
 from portal.technician.anonymous import Anonymous
 
 # Keys of site.toml whose values name people, places or secrets. The desa's code says which gateway it is: it stays.
-UNSAID: Final = {"name", "ssid", "reason", "key", "note"}
+UNSAID: Final = {"name", "ssid", "reason", "key", "note", "user", "password"}
 JOURNAL: Final = ("journalctl", "--unit", "gerbang*", "--lines", "2000", "--no-pager", "--output", "short-iso")
 
 

@@ -1,0 +1,96 @@
+"""Where a flashed box keeps what (docs/image.md). It knows no contents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """``root`` is / but in tests."""
+
+    root: Path = Path("/")
+
+    @property
+    def firmware(self) -> Path:
+        """The FAT partition, which any computer can read."""
+        return self.root / "boot/firmware"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def run(self) -> Path:
+        """What is made at boot for the system's own programs."""
+        return self.root / "run/gerbang-box"
+
+    @property
+    def networkd(self) -> Path:
+        return self.root / "run/systemd/network"
+
+    @property
+    def tray(self) -> Path:
+        """The technician's site.toml."""
+        return self.firmware / "site.toml"
+
+    @property
+    def site_error(self) -> Path:
+        return self.firmware / "SITE-ERROR.txt"
+
+    @property
+    def site(self) -> Path:
+        """The configuration that runs."""
+        return self.data / "site/site.toml"
+
+    @property
+    def taken(self) -> Path:
+        """SHA-256 of the tray's site.toml as it was last looked at."""
+        return self.data / "site/taken"
+
+    @property
+    def clock(self) -> Path:
+        return self.data / "clock"
+
+    @property
+    def identity(self) -> Path:
+        return self.data / "identity"
+
+    @property
+    def ssh(self) -> Path:
+        return self.data / "ssh"
+
+    @property
+    def gerbang(self) -> Path:
+        return self.data / "gerbang"
+
+    @property
+    def made(self) -> Path:
+        """Written last of all that the first boot makes."""
+        return self.data / "firstboot"
+
+    @property
+    def hostapd(self) -> Path:
+        return self.run / "hostapd.conf"
+
+    @property
+    def chrony(self) -> Path:
+        return self.run / "chrony.conf"
+
+    @property
+    def resolv(self) -> Path:
+        return self.run / "resolv.conf"
+
+    @property
+    def ntp(self) -> Path:
+        return self.run / "ntp/uplink.sources"
+
+    @property
+    def ppp_options(self) -> Path:
+        """With the password: root alone reads it."""
+        return self.run / "pppd.options"
+
+    @property
+    def sshd(self) -> Path:
+        return self.run / "sshd.conf"
