@@ -18,6 +18,7 @@ from typing import Final
 DATABASE: Final = "database"
 DATABASE_FULL: Final = "database-full"
 DATABASE_CORRUPT: Final = "database-corrupt"
+DATABASE_NEWER: Final = "database-newer"
 BUSY: Final = "busy"
 
 APPLICATION_ID: Final = 0x67626E67  # "gbng", in the file's header (sqlite.org/fileformat.html, offset 68)
@@ -44,6 +45,7 @@ _HINTS = {
     DATABASE: "See whether the data directory can be written by the portal's user and the disk is not read-only.",
     DATABASE_FULL: "Free space on the disk that holds the data directory.",
     DATABASE_CORRUPT: RECOVER_HINT,
+    DATABASE_NEWER: "Install the Gerbang that it is of; this one would lose data.",
     BUSY: "Try again in a moment.",
 }
 
@@ -205,7 +207,8 @@ def check_identity(connection: sqlite3.Connection, path: Path) -> None:
     version = schema_version(connection)
     if version > SCHEMA_VERSION:
         hint = f"Install a Gerbang that knows version {version}; this one would lose data."
-        raise StoreError(DATABASE, f"The database {path} has version {version}, newer than {SCHEMA_VERSION}.", hint)
+        message = f"The database {path} has version {version}, newer than {SCHEMA_VERSION}."
+        raise StoreError(DATABASE_NEWER, message, hint)
     if version < SCHEMA_VERSION:
         hint = "Restart Gerbang: it migrates the database when it starts."
         raise StoreError(DATABASE, f"The database {path} has version {version}, older than {SCHEMA_VERSION}.", hint)

@@ -36,7 +36,8 @@ def ensure(path: Path) -> None:
         return
 
     def bring_up() -> None:
-        from portal.store import migrations  # noqa: PLC0415 - loads sqlite-utils; before root is given up, to read it
+        # Loads sqlite-utils and more; before root is given up, to read them.
+        from portal.store import migrations, schemaback  # noqa: F401, PLC0415
 
         become_owner_of(path.parent)
         create_or_migrate(path, migrations.migrate)
@@ -53,7 +54,8 @@ def is_current(path: Path) -> bool:
         return False
     connection = db.connect_any_version(path)
     try:
-        if db.schema_version(connection) < db.SCHEMA_VERSION:
+        version = db.schema_version(connection)
+        if version < db.SCHEMA_VERSION or (version > db.SCHEMA_VERSION and _can_go_back(path)):
             return False
         db.check_identity(connection, path)
     except sqlite3.Error as error:
@@ -61,6 +63,12 @@ def is_current(path: Path) -> bool:
     finally:
         connection.close()
     return True
+
+
+def _can_go_back(path: Path) -> bool:
+    from portal.store import schemaback  # noqa: PLC0415 - after an update that was undone
+
+    return schemaback.can_go_back(path)
 
 
 def is_shared(path: Path) -> bool:
@@ -86,7 +94,13 @@ def refuse_remains(path: Path) -> None:
 
 
 def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None]) -> None:
-    """What the child does. One process at a time, under a lock on the directory."""
+    """What the child does. One process at a time, under a lock on the directory.
+
+    What is migrated is copied before; a newer database gives way to the copy that was made of it so, where there is
+    one.
+    """
+    from portal.store import schemaback  # noqa: PLC0415 - it imports this module
+
     try:
         with locked(path.parent):
             refuse_remains(path)
@@ -94,9 +108,12 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
                 build(path, migrate).rename(path)
                 db.sync_directory(path.parent)
             share(path)
+            if _version_of(path) > db.SCHEMA_VERSION and schemaback.can_go_back(path):
+                schemaback.go_back(path)
             connection = db.connect_any_version(path)
             try:
                 if db.schema_version(connection) < db.SCHEMA_VERSION:
+                    schemaback.keep(connection, path)
                     make_pages_small(connection)
                 if db.schema_version(connection) <= db.SCHEMA_VERSION:
                     migrate(connection)
@@ -107,6 +124,11 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
                 connection.close()
     except (sqlite3.Error, OSError) as error:
         raise db.store_error(error, path) from error
+
+
+def _version_of(path: Path) -> int:
+    with contextlib.closing(db.connect_any_version(path)) as connection:
+        return db.schema_version(connection)
 
 
 def make_pages_small(connection: sqlite3.Connection) -> None:
