@@ -1,0 +1,142 @@
+"""The last step of a boot: finds out whether this slot serves, marks it good, or gives a slot on trial up.
+
+``python -m portal.update.good``. It looks (portal.update.facts), lets portal.update.verdict decide, and does what that
+means; it must not know the rules. Its line on the console, ``gerbang: ready slot=A version=... up=...s``, is written at
+each boot, after an update or not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from portal import site
+from portal.paths import Paths
+from portal.store import schemaback
+from portal.update import facts, places, rauc, records, state
+from portal.update.errors import UpdateError
+from portal.update.places import Places
+from portal.update.slot import restart, say
+from portal.update.state import Trial
+from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Problem, Verdict, judge
+
+log = logging.getLogger("gerbang.update")
+
+LOOK_EVERY_S = 2.0
+
+
+def watch(
+    look: Callable[[], Facts],
+    trial: Trial | None,
+    bounds: Bounds,
+    now: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Verdict:
+    """Look again and again until it is decided. A look that goes wrong is a problem like others."""
+    before = ALWAYS if trial is None else trial.before
+    begun, well_since = now(), None
+    while True:
+        seen = _looked(look)
+        if seen.problems and before.serving:
+            well_since = None
+        elif well_since is None:
+            well_since = now()
+        well_for = None if well_since is None else now() - well_since
+        found = judge(seen, before, now() - begun, well_for, bounds)
+        if found.kind is not Kind.WAIT:
+            return found
+        if trial is None and seen.problems == (NO_SITE,):
+            return Verdict(Kind.BAD, seen.problems)  # nobody but a technician changes that
+        sleep(LOOK_EVERY_S)
+
+
+def _looked(look: Callable[[], Facts]) -> Facts:
+    try:
+        return look()
+    except Exception as error:
+        log.exception("the gateway could not be looked at")
+        return Facts((Problem("look", f"The gateway could not be looked at: {error!r}."),), None)
+
+
+def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: Bounds) -> int:
+    """Watch, and put the verdict into force; the exit status."""
+    known = state.load(at.state) if running is not None else state.State()
+    trial = known.trial if known.trial is not None and known.trial.slot == running else None
+    if trial is None:  # there is nothing to give up: once it is well it is well
+        bounds = Bounds(bounds.within_s, bounds.line_s, hold_s=0.0)
+    verdict = watch(lambda: facts.look(paths), trial, bounds)
+    where = f"slot={running or '-'} version={version} up={time.clock_gettime(time.CLOCK_BOOTTIME):.1f}s"
+    sentence = " ".join(f"{problem.message} [{problem.code}]" for problem in verdict.problems)
+    if verdict.kind is Kind.BAD and trial is not None:
+        _give_up(at, known, verdict, f"update failed {where}: {sentence}")
+        return os.EX_UNAVAILABLE
+    if running is not None:
+        _keep(at, paths, known, running)
+    if verdict.kind is Kind.BAD:
+        say(f"not ready {where}: {sentence}")
+        return os.EX_UNAVAILABLE
+    say(f"ready {where}")
+    if verdict.remark:
+        say(verdict.remark)
+    return os.EX_OK
+
+
+def _give_up(at: Places, known: state.State, verdict: Verdict, text: str) -> None:
+    """The reason is on the disk before the machine restarts; the old slot tells the rest."""
+    say(text)
+    first = verdict.problems[0]
+    state.save(at.state, state.condemned(known, first.code, first.message))
+    try:
+        rauc.mark("bad", "booted", at.boot)
+    except UpdateError as error:
+        log.error("%s", error)  # GRUB takes the other slot even so: this one was never marked good
+    restart()
+
+
+def _keep(at: Places, paths: Paths, known: state.State, running: str) -> None:
+    """Mark first: cut off in between, the slot is on trial once more, and no harm is done."""
+    try:
+        rauc.mark("good", "booted", at.boot)
+    except UpdateError as error:
+        log.error("%s", error)
+    proven, outcome = state.proved(known, running, time.time())
+    state.save(at.state, proven)
+    if outcome is not None:
+        records.write(at, outcome)
+        told = {"slot": running, "from": outcome.from_version, "to": outcome.to_version}
+        records.audit(paths, outcome.by, "system", "update.done", told)
+        return
+    last = records.last(at)
+    if last is not None and last.outcome == "back" and known.unready == 1:
+        told = {"slot": running, "from": last.to_version, "to": last.from_version, "why": last.code}
+        records.audit(paths, last.by, "system", "update.back", told)
+    back = schemaback.note(paths.database)
+    if last is not None and back is not None and last.lost is None and back.wall_s >= last.wall_s:
+        records.write(at, msgspec.structs.replace(last, lost=back.as_json()))
+
+
+def main(arguments: list[str]) -> int:
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    usual = Bounds()
+    options = argparse.ArgumentParser(prog="portal.update.good")
+    options.add_argument("--within", type=float, default=usual.within_s, help="seconds until what is wrong stays so")
+    options.add_argument("--line", type=float, default=usual.line_s, help="seconds in which a page must open")
+    options.add_argument("--hold", type=float, default=usual.hold_s, help="seconds for which a trial must be well")
+    told = options.parse_args(arguments)
+    at, paths = Places(), Paths()
+    bounds = Bounds(told.within, min(told.line, told.within), told.hold)
+    try:
+        return decide(at, paths, places.running_slot(), places.version(), bounds)
+    except (OSError, site.SiteErrors) as error:
+        say(f"the slot could not be marked: {error}")
+        return os.EX_UNAVAILABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

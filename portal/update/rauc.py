@@ -1,0 +1,165 @@
+"""Speaks to RAUC: which slots there are, marks, what a bundle is, installing one. It must not know when or why.
+
+Everything goes through the rauc program, whose service does the work. The boot partition, where GRUB's variables lie,
+is mounted read-only; it is made writable for the moment of a call. RAUC's service must see that, so it has no mounts of
+its own (systemd/rauc.service.d).
+"""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from portal.update import errors
+from portal.update.errors import UpdateError
+
+RAUC: Final = "/usr/bin/rauc"
+MOUNT: Final = "/usr/bin/mount"
+CONFIG: Final = Path("/etc/rauc/system.conf")
+MARK_S: Final = 60.0
+INFO_S: Final = 300.0  # over a satellite line too
+_PROGRESS: Final = re.compile(r"^\s*(\d{1,3})%\s+(.*)$")
+_LAST_ERROR: Final = re.compile(r"^(?:LastError|rauc.*?error|.*?[Ff]ailed.*?):\s*(.+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What a bundle says of itself; its signature was verified."""
+
+    compatible: str
+    version: str
+
+
+Slot = Literal["booted", "other"]
+
+
+@contextlib.contextmanager
+def writable(boot: Path) -> Iterator[None]:
+    """The boot partition can be written meanwhile. Nothing is done where it is no mount of its own (tests)."""
+    if not boot.is_mount():
+        yield
+        return
+    _mount("rw", boot)
+    try:
+        yield
+    finally:
+        _mount("ro", boot)  # writes back what was changed first
+
+
+def _mount(how: str, boot: Path) -> None:
+    _run([MOUNT, "-o", f"remount,{how}", str(boot)], MARK_S)
+
+
+def mark(how: Literal["good", "bad", "active"], slot: Slot, boot: Path) -> None:
+    with writable(boot):
+        _run([RAUC, "status", f"mark-{how}", slot], MARK_S)
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What /etc/rauc/system.conf says: the name of this sort of box, and where each slot lies."""
+
+    compatible: str
+    devices: Mapping[str, Path]
+
+
+def system(config: Path = CONFIG) -> System:
+    """Raises UpdateError on a machine that is no box."""
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(config.read_text(encoding="utf-8"))
+        slots = [parser[name] for name in parser.sections() if name.startswith("slot.")]
+        devices = {slot["bootname"]: Path(slot["device"]) for slot in slots if "bootname" in slot}
+        return System(parser["system"]["compatible"], devices)
+    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
+        message = f"{config} does not say which slots this machine has."
+        raise UpdateError(errors.NO_BOX, message, "Only an installed image can be updated.") from None
+
+
+def info(bundle: str) -> Bundle:
+    """What a file or an http address holds. Raises UpdateError, also for a signature that is not ours."""
+    said = _run([RAUC, "info", "--output-format=json", bundle], INFO_S)
+    try:
+        told = json.loads(said[said.index("{") :])
+        return Bundle(str(told["compatible"]), str(told["version"]))
+    except (ValueError, KeyError, TypeError):
+        raise UpdateError(errors.BUNDLE, f"{bundle} says nothing of its version.", "Fetch it again.") from None
+
+
+def install(bundle: str, boot: Path, tell: Callable[[int, str], object]) -> None:
+    """Write the bundle into the slot that does not run, and let the next start take it. Raises UpdateError.
+
+    ``tell`` is called with percent and step.
+    """
+    with writable(boot):
+        said: list[str] = []
+        try:
+            process = subprocess.Popen(
+                [RAUC, "install", bundle],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise _missing(error) from None
+        with process:
+            assert process.stdout is not None  # noqa: S101 - asked for
+            for line in process.stdout:
+                said.append(line.rstrip())
+                if (step := progress_of(line)) is not None:
+                    tell(*step)
+        if process.returncode != 0:
+            raise UpdateError(
+                errors.INSTALL, f"RAUC did not install it: {reason_of(said)}", "Nothing was changed. Try again."
+            )
+
+
+def progress_of(line: str) -> tuple[int, str] | None:
+    """(percent, step) of a line of `rauc install`."""
+    found = _PROGRESS.match(line)
+    return None if found is None else (min(100, int(found[1])), found[2].strip())
+
+
+def reason_of(lines: Sequence[str]) -> str:
+    """The sentence in what RAUC said when it failed."""
+    for line in reversed(lines):
+        if (found := _LAST_ERROR.match(line.strip())) is not None:
+            return found[1]
+    told = [line for line in lines if line.strip() and progress_of(line) is None]
+    return told[-1].strip() if told else "it gave no reason."
+
+
+def _run(command: Sequence[str], within_s: float) -> str:
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False
+        )
+    except subprocess.TimeoutExpired:
+        message = f"{Path(command[0]).name} {' '.join(command[1:3])} did not end within {within_s:.0f} s."
+        raise UpdateError(errors.RAUC, message, "Look into the journal, then try again.") from None
+    except OSError as error:
+        raise _missing(error) from None
+    if done.returncode != 0:
+        reason = reason_of((done.stdout + "\n" + done.stderr).splitlines())
+        raise UpdateError(
+            errors.BUNDLE if "info" in command else errors.RAUC, f"{Path(command[0]).name}: {reason}", _HINT
+        )
+    return done.stdout
+
+
+_HINT: Final = "Check the file: copy it again, and see that it was made for this box."
+
+
+def _missing(error: OSError) -> UpdateError:
+    return UpdateError(
+        errors.RAUC, f"RAUC cannot be started: {error.strerror}.", "Only an installed image can be updated."
+    )

@@ -1,0 +1,147 @@
+"""Which slot is good: every fact alone and together, at each time that matters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from portal.update.good import watch
+from portal.update.state import Before, Trial
+from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Line, Problem, judge
+
+BOUNDS = Bounds(within_s=180, line_s=60, hold_s=10)
+UP = Line("wan0", present=True, address=True, reached=True)
+WELL = Facts((), UP)
+SERVED = Before(serving=True, line_up=True)
+DRIFT = Problem("drift", "The kernel differs.")
+
+
+def kind(facts: Facts, before: Before, elapsed_s: float, well_for_s: float | None = 100) -> Kind:
+    return judge(facts, before, elapsed_s, well_for_s, BOUNDS).kind
+
+
+def test_what_serves_for_long_enough_is_good() -> None:
+    assert kind(WELL, SERVED, 12, 9.9) is Kind.WAIT
+    assert kind(WELL, SERVED, 12, 10) is Kind.GOOD
+    assert kind(WELL, SERVED, 500, 10) is Kind.GOOD, "late is not bad"
+    assert kind(WELL, SERVED, 500, 3) is Kind.WAIT, "what has only just become well is given its time"
+
+
+@pytest.mark.parametrize("problem", [DRIFT, NO_SITE, Problem("portal-silent", "."), Problem("database-newer", ".")])
+def test_what_is_wrong_is_waited_for_and_then_bad(problem: Problem) -> None:
+    facts = replace(WELL, problems=(problem,))
+    assert kind(facts, SERVED, 179.9, None) is Kind.WAIT
+    found = judge(facts, SERVED, 180, None, BOUNDS)
+    assert found.kind is Kind.BAD and found.problems == (problem,)
+
+
+def test_a_box_that_served_nobody_before_need_not_after() -> None:
+    facts = Facts((NO_SITE,), None)
+    assert kind(facts, Before(), 15, 15) is Kind.GOOD
+    assert kind(facts, Before(serving=True), 180, None) is Kind.BAD
+
+
+@pytest.mark.parametrize("reached", [False, None])
+def test_a_providers_outage_undoes_no_update(reached: bool | None) -> None:
+    facts = replace(WELL, line=replace(UP, reached=reached))
+    assert kind(facts, SERVED, 59.9) is Kind.WAIT
+    found = judge(facts, SERVED, 60, 60, BOUNDS)
+    assert found.kind is Kind.GOOD and "no page" in found.remark
+    assert kind(facts, Before(serving=True), 12) is Kind.GOOD, "it was down before: nobody waits"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (replace(UP, present=False, address=False, reached=None), "uplink-interface"),
+        (replace(UP, address=False, reached=False), "uplink-address"),
+        (replace(UP, address=False, reached=None), "uplink-address"),
+        (None, "uplink-interface"),
+    ],
+)
+def test_an_uplink_that_is_gone_undoes_it_where_it_was_up(line: Line | None, code: str) -> None:
+    facts = replace(WELL, line=line)
+    assert kind(facts, SERVED, 179) is Kind.WAIT
+    found = judge(facts, SERVED, 180, 100, BOUNDS)
+    assert found.kind is Kind.BAD and [problem.code for problem in found.problems] == [code]
+    assert kind(facts, Before(serving=True), 12) is Kind.GOOD
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    found = judge(Facts((DRIFT,), replace(UP, address=False)), SERVED, 180, None, BOUNDS)
+    assert [problem.code for problem in found.problems] == ["drift", "uplink-address"]
+
+
+def test_line_bound_never_lasts_beyond_the_whole() -> None:
+    facts = replace(WELL, line=replace(UP, reached=False))
+    assert judge(facts, SERVED, 20, 20, replace(BOUNDS, within_s=20)).kind is Kind.GOOD
+
+
+# --- the watch ------------------------------------------------------------------------------------------------------
+
+
+class Time:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+TRIAL = Trial(slot="B", version="2", before_version="1", by="tono", role="technician", wall_s=0.0, before=SERVED)
+
+
+def watched(at: Time, *seen: tuple[float, Facts], trial: Trial | None = TRIAL, bounds: Bounds = BOUNDS) -> Kind:
+    """``seen``: until when, what."""
+
+    def look() -> Facts:
+        return next(facts for until, facts in seen if at.now < until)
+
+    return watch(look, trial, bounds, at, at.sleep).kind
+
+
+def test_a_gateway_that_comes_up_slowly_is_good_once_it_is_and_held() -> None:
+    at = Time()
+    assert watched(at, (100, Facts((DRIFT,), UP)), (1e9, WELL)) is Kind.GOOD
+    assert 110 <= at.now <= 114
+
+
+def test_what_crashes_again_and_again_is_never_good() -> None:
+    at, broken = Time(), Facts((DRIFT,), UP)
+    seen = [(t, broken if t % 8 else WELL) for t in range(2, 400, 2)]
+    assert watched(at, *((float(until), facts) for until, facts in seen)) is Kind.BAD
+    assert 180 <= at.now <= 190
+
+
+def test_a_look_that_raises_is_a_problem_and_not_the_end() -> None:
+    at = Time()
+
+    def look() -> Facts:
+        if at.now < 50:
+            raise RuntimeError("a mistake")
+        return WELL
+
+    assert watch(look, TRIAL, BOUNDS, at, at.sleep).kind is Kind.GOOD
+
+    def always() -> Facts:
+        raise RuntimeError("a mistake")
+
+    found = watch(always, TRIAL, BOUNDS, at, at.sleep)
+    assert found.kind is Kind.BAD and found.problems[0].code == "look"
+
+
+def test_a_proven_slot_without_a_site_is_told_at_once() -> None:
+    at = Time()
+    assert watched(at, (1e9, Facts((NO_SITE,), None)), trial=None) is Kind.BAD
+    assert at.now == 0 and ALWAYS.serving
+
+
+def test_a_proven_slot_waits_for_no_line() -> None:
+    at = Time()
+    down = replace(WELL, line=replace(UP, address=False, reached=False))
+    assert watched(at, (1e9, down), trial=None, bounds=replace(BOUNDS, hold_s=0)) is Kind.GOOD
+    assert at.now == 0
