@@ -1,0 +1,245 @@
+"""On the box: makes a signed bundle out of a delta and the slot that runs. It must not know RAUC, nor whom it serves.
+
+Piece by piece: the neighbourhood in the old image goes into a file in memory, zstd reads it and the patch, and what
+comes out is checked and written. So a box of 1 GB has memory left for its desa. A rebuild that was cut off goes on
+behind the pieces that are there and right; a file that is not right in the end is taken away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, Final, Protocol
+
+from portal.update import deltaformat, errors
+from portal.update.deltaformat import AGAIN, Head, Piece
+from portal.update.errors import UpdateError
+
+ZSTD: Final = "/usr/bin/zstd"
+CHUNK: Final = 1024 * 1024
+TRIES: Final = 6
+PAUSE_S: Final = 2.0  # doubled with each try that brought nothing
+FETCH_S: Final = 60.0
+WINDOW_LOG: Final = 27  # what zstd may take for its window at most (2**27 bytes); a piece's own size limits it first
+
+
+class Source(Protocol):
+    """A delta, from its beginning to its end."""
+
+    def read(self, size: int) -> bytes:
+        """Exactly so many bytes. Raises UpdateError."""
+
+    def skip(self, size: int) -> None: ...
+
+
+class FileSource:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        found = self._file.read(size)
+        if len(found) != size:
+            raise UpdateError(errors.DELTA, "The delta was cut off.", AGAIN)
+        return found
+
+    def skip(self, size: int) -> None:
+        self._file.seek(size, os.SEEK_CUR)
+
+
+class UrlSource:
+    """Goes on where a broken connection ended (RFC 9110 14.2); a server that knows no ranges is read anew up to
+    there.
+    """
+
+    def __init__(self, url: str, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._url, self._sleep = url, sleep
+        self._at = 0
+        self._response: Any = None
+
+    def read(self, size: int) -> bytes:
+        found, tries = bytearray(), 0
+        while len(found) < size:
+            before = len(found)
+            problem: object = "it ended too soon"
+            try:
+                if self._response is None:
+                    self._response = self._opened()
+                while len(found) < size and (data := self._response.read(min(CHUNK, size - len(found)))):
+                    found += data
+                    self._at += len(data)
+            except (OSError, http.client.HTTPException) as error:
+                if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500:
+                    raise UpdateError(errors.FETCH, f"{self._url}: {error.reason}.", "Check the address.") from None
+                problem = error
+            if len(found) < size:
+                self.close()
+                tries = 0 if len(found) > before else tries + 1
+                if tries >= TRIES:
+                    message = f"{self._url} cannot be fetched: {problem}."
+                    raise UpdateError(errors.FETCH, message, "Try again: what was fetched is kept.")
+                self._sleep(PAUSE_S * 2**tries)
+        return bytes(found)
+
+    def skip(self, size: int) -> None:
+        self.close()
+        self._at += size
+
+    def close(self) -> None:
+        if self._response is not None:
+            self._response.close()
+        self._response = None
+
+    def _opened(self) -> Any:
+        request = urllib.request.Request(self._url, headers={"Range": f"bytes={self._at}-"})  # noqa: S310 - see opened
+        response = urllib.request.urlopen(request, timeout=FETCH_S)  # noqa: S310
+        if response.status != 206:
+            left = self._at
+            while left and (data := response.read(min(CHUNK, left))):
+                left -= len(data)
+        return response
+
+
+@contextlib.contextmanager
+def opened(what: str) -> Iterator[Source]:
+    """A file, or an http or https address. Raises UpdateError."""
+    if what.startswith(("http://", "https://")):
+        source = UrlSource(what)
+        try:
+            yield source
+        finally:
+            source.close()
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(what).open("rb"))
+        except OSError as error:
+            raise UpdateError(errors.FETCH, f"{what} cannot be read: {error.strerror}.", "Check the path.") from None
+        yield FileSource(file)
+
+
+def read_head(source: Source) -> Head:
+    return deltaformat.read(source.read)
+
+
+def rebuild(source: Source, head: Head, old: Path, out: Path, tell: Callable[[int], object] = lambda _: None) -> None:
+    """Write the new file to ``out``, from ``source`` (behind its head) and the slot or image ``old``. Raises
+    UpdateError.
+
+    ``tell`` is called with percent. What is there of it stays as ``<out>.part`` for the next try, where that can help.
+    """
+    part = out.with_name(out.name + ".part")
+    with contextlib.ExitStack() as stack:
+        try:
+            image = stack.enter_context(old.open("rb", buffering=0))
+            new = stack.enter_context(part.open("r+b" if part.exists() else "w+b"))
+        except OSError as error:
+            raise UpdateError(errors.DELTA, f"{error.filename}: {error.strerror}.", AGAIN) from None
+        if _digest(image, head.old_bytes) != head.old_sha256:
+            part.unlink(missing_ok=True)
+            message = "This delta is made for another version than the one that runs here."
+            raise UpdateError(errors.DELTA_SLOT, message, "Fetch the delta for this version, or the whole bundle.")
+        try:
+            whole = _there(new, head)
+            for number, piece in enumerate(head.pieces):
+                if number < whole:
+                    source.skip(piece.patch_bytes)
+                    continue
+                tell(number * 100 // len(head.pieces))
+                patch = source.read(piece.patch_bytes)
+                if hashlib.sha256(patch).hexdigest() != piece.patch_sha256:
+                    raise UpdateError(errors.DELTA, f"Piece {number} of the delta is damaged.", AGAIN)
+                if not _make(image, piece, patch, head.piece_length(number), new.write):
+                    message = f"Piece {number} of the delta does not fit the version that runs."
+                    raise UpdateError(errors.DELTA, message, AGAIN)
+            new.truncate(head.new_bytes)
+            if _digest(new, head.new_bytes) != head.new_sha256:
+                raise UpdateError(errors.DELTA, "What was made of the delta is not what it should be.", AGAIN)
+            os.fsync(new.fileno())
+        except UpdateError as error:
+            if error.code != errors.FETCH:  # what a line that broke has brought is good
+                part.unlink(missing_ok=True)
+            raise
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            code = errors.ROOM if error.errno == 28 else errors.DELTA
+            raise UpdateError(code, f"{part} cannot be written: {error.strerror}.", "Free space on the disk.") from None
+    part.rename(out)
+    tell(100)
+
+
+def _there(new: IO[bytes], head: Head) -> int:
+    """How many pieces an earlier try has made; what is behind them is cut off."""
+    count = 0
+    new.seek(0)
+    for number, piece in enumerate(head.pieces):
+        if _digest(new, head.piece_length(number), seek=False) != piece.sha256:
+            break
+        count += 1
+    new.seek(min(count * head.piece_bytes, head.new_bytes))
+    new.truncate()
+    return count
+
+
+def _make(image: IO[bytes], piece: Piece, patch: bytes, size: int, write: Callable[[bytes], object]) -> bool:
+    """Let zstd make a piece; whatever comes, no more than ``size`` bytes are written. Was it what it should be?"""
+    with _memory("old") as near, _memory("patch") as given:
+        image.seek(piece.old_offset)
+        _copy(image, near, piece.old_bytes)
+        given.write(patch)
+        near.flush()
+        given.seek(0)
+        near_path = f"/proc/self/fd/{near.fileno()}"
+        command = [ZSTD, "-q", "-d", "-c", f"--memory={2**WINDOW_LOG}", f"--patch-from={near_path}"]
+        digest, left = hashlib.sha256(), size
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=given.fileno(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(near.fileno(),),
+            )
+        except OSError as error:
+            message = f"zstd cannot be started: {error.strerror}."
+            raise UpdateError(errors.DELTA, message, "Take the whole bundle.") from None
+        with process:
+            assert process.stdout is not None  # noqa: S101 - asked for
+            while left >= 0 and (data := process.stdout.read(CHUNK)):
+                left -= len(data)
+                if left >= 0:
+                    digest.update(data)
+                    write(data)
+            if left < 0:
+                process.kill()
+    return left == 0 and process.returncode == 0 and digest.hexdigest() == piece.sha256
+
+
+@contextlib.contextmanager
+def _memory(name: str) -> Iterator[IO[bytes]]:
+    with os.fdopen(os.memfd_create(name, os.MFD_CLOEXEC), "w+b") as file:
+        yield file
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> None:
+    while size and (data := source.read(min(CHUNK, size))):
+        target.write(data)
+        size -= len(data)
+
+
+def _digest(file: IO[bytes], size: int, *, seek: bool = True) -> str:
+    """Of its first so many bytes; of fewer where it has not as many."""
+    if seek:
+        file.seek(0)
+    digest = hashlib.sha256()
+    while size and (data := file.read(min(CHUNK, size))):
+        digest.update(data)
+        size -= len(data)
+    return digest.hexdigest()
