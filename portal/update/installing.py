@@ -1,0 +1,246 @@
+"""Installs an update: looks whether it may be, lets RAUC write it, and writes down by whom, from what, to what.
+
+It must not know who asks: a command does it itself, for the staff pages a child of portal.update.service does.
+``python -m portal.update.installing '{...}'`` is that child; what it is to install comes as an open file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from portal.paths import Paths
+from portal.update import deltaapply, errors, facts, offer, places, rauc, records, state, stick
+from portal.update.errors import UpdateError
+from portal.update.places import Places
+from portal.update.rauc import Bundle
+from portal.update.state import Outcome, Trial
+
+log = logging.getLogger("gerbang.update")
+
+URLS: Final = ("http://", "https://")
+Tell = Callable[[int, str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What somebody wants installed: a file, an address, or a file on a stick. ``force``: also what is not newer."""
+
+    what: str
+    by: str
+    role: str
+    force: bool = False
+    reboot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """It is in ``slot``, and runs after the next start."""
+
+    slot: str
+    from_version: str
+    to_version: str
+
+
+def is_url(what: str) -> bool:
+    return what.startswith(URLS)
+
+
+def install(at: Places, paths: Paths, order: Order, tell: Tell) -> Installed:
+    """Raises UpdateError; the box is then as it was, but for the slot that does not run."""
+    running = places.running_slot()
+    if running is None:
+        raise UpdateError(errors.NO_BOX, "This machine has no slots.", "Only an installed image can be updated.")
+    with _locked(at):
+        known = state.load(at.state)
+        if (refusal := offer.readiness(known, running)) is not None:
+            raise refusal
+        system = rauc.system()
+        tell(0, "check")
+        with _bundle(at, order, system.devices[running], tell) as (what, found):
+            version = places.version()
+            for refusal in (
+                offer.objection(found, system.compatible, version, force=order.force),
+                offer.room(places.free_bytes(at.update), 2 * _database_bytes(paths)),
+            ):
+                if refusal is not None:
+                    raise refusal
+            trial = Trial(
+                slot=places.other(running),
+                version=found.version,
+                before_version=version,
+                by=order.by,
+                role=order.role,
+                wall_s=time.time(),
+                before=facts.before(paths),
+            )
+            _write(at, known, trial, what, tell)
+        told = {"slot": trial.slot, "from": version, "to": found.version, "force": order.force}
+        records.audit(paths, order.by, order.role, "update.install", told)
+        return Installed(trial.slot, version, found.version)
+
+
+def _write(at: Places, known: state.State, trial: Trial, what: str, tell: Tell) -> None:
+    """The trial is known before GRUB knows it: cut off in between, the next boot finds out which of both it was."""
+    state.save(at.state, msgspec.structs.replace(known, trial=trial))
+    try:
+        rauc.install(what, at.boot, tell)
+    except UpdateError as error:
+        state.save(at.state, msgspec.structs.replace(known, trial=None))
+        failed = Outcome(
+            outcome="failed",
+            slot=trial.slot,
+            from_version=trial.before_version,
+            to_version=trial.version,
+            by=trial.by,
+            wall_s=time.time(),
+            code=error.code,
+            message=error.message,
+        )
+        records.write(at, failed)
+        raise
+    installed = msgspec.structs.replace(trial, phase="installed", wall_s=time.time())
+    state.save(at.state, msgspec.structs.replace(known, trial=installed))
+
+
+@contextlib.contextmanager
+def _locked(at: Places) -> Iterator[None]:
+    """One installation at a time, whoever asks."""
+    try:
+        descriptor = os.open(at.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        message = f"{at.update} cannot be used: {error.strerror}."
+        hint = "Start it with sudo." if isinstance(error, PermissionError) else "Is the data disk there?"
+        raise UpdateError(errors.DENIED, message, hint) from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        message = "Another installation is under way."
+        raise UpdateError(errors.BUSY, message, "Wait until it has ended: gerbang update status") from None
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _bundle(at: Places, order: Order, slot: Path, tell: Tell) -> Iterator[tuple[str, Bundle]]:
+    """What RAUC can read, and what it says of itself. A delta is made a bundle first."""
+    name = order.what.partition("?")[0].rpartition("/")[2]
+    if not offer.is_delta(name):
+        yield order.what, rauc.info(order.what)
+        return
+    whole = at.update / "rebuilt.raucb"
+    with deltaapply.opened(order.what) as source:
+        head = deltaapply.read_head(source)
+        if (refusal := offer.room(places.free_bytes(at.update), head.new_bytes)) is not None:
+            raise refusal
+        deltaapply.rebuild(source, head, slot, whole, lambda done: tell(done // 2, "delta"))
+    try:
+        yield str(whole), rauc.info(str(whole))
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _database_bytes(paths: Paths) -> int:
+    found = (paths.database, paths.database.with_name(paths.database.name + "-wal"))
+    return sum(file.stat().st_size for file in found if file.exists())
+
+
+# --- progress, for whoever looks meanwhile --------------------------------------------------------------------------
+
+
+class Progress:
+    """A small file in RAM: percent and step, and at the end what came of it."""
+
+    def __init__(self, at: Places, order: Order) -> None:
+        self._path = at.progress
+        self._told: dict[str, Any] = {"what": Path(order.what).name, "by": order.by, "percent": 0, "step": "check"}
+        self._told |= {"pid": os.getpid(), "begun_wall_s": time.time(), "ended": False, "error": None, "to": None}
+        self._last = (-1, "")
+        self._write()
+
+    def tell(self, percent: int, step: str) -> None:
+        if (percent, step) != self._last:
+            self._last = (percent, step)
+            self._told |= {"percent": percent, "step": step}
+            self._write()
+
+    def end(self, *, error: UpdateError | None = None, to: str | None = None) -> None:
+        said = None if error is None else {"code": error.code, "message": error.message, "hint": error.hint}
+        self._told |= {"ended": True, "error": said, "to": to}
+        self._write()
+
+    def _write(self) -> None:
+        self._path.parent.mkdir(mode=0o755, exist_ok=True)
+        places.write_json(self._path, self._told)
+
+
+def progress(at: Places) -> dict[str, Any] | None:
+    """None where nothing was installed since the machine started. What its process did not end is cut off."""
+    try:
+        told: dict[str, Any] = json.loads(at.progress.read_text(encoding="utf-8"))
+        if not told["ended"] and not Path(f"/proc/{int(told['pid'])}").exists():
+            told |= {"ended": True, "error": {"code": errors.INSTALL, "message": "It was cut off.", "hint": ""}}
+        return told
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def install_and_tell(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None) -> Installed:
+    """The same, with its progress for others to see. Raises UpdateError."""
+    try:
+        shown = Progress(at, order)
+    except OSError as error:
+        raise UpdateError(
+            errors.DENIED, f"{at.run} cannot be written: {error.strerror}.", "Start it with sudo."
+        ) from None
+
+    def both(percent: int, step: str) -> None:
+        shown.tell(percent, step)
+        tell(percent, step)
+
+    try:
+        done = install(at, paths, order, both)
+    except UpdateError as error:
+        shown.end(error=error)
+        raise
+    except OSError as error:
+        told = UpdateError(errors.INSTALL, f"The update was not installed: {error}.", "Is the data disk well?")
+        shown.end(error=told)
+        raise told from error
+    shown.end(to=done.to_version)
+    return done
+
+
+def main(argument: str) -> int:
+    """The service's child: from a stick, which is mounted for the time, or from a file that is root's already."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    told = json.loads(argument)
+    at, order = Places(), Order(told["what"], told["by"], told["role"], bool(told["force"]))
+    try:
+        if told["from"] == "stick":
+            with stick.mounted(at.run / "stick", order.what) as file:
+                done = install_and_tell(at, Paths(), replace(order, what=str(file)))
+        else:
+            done = install_and_tell(at, Paths(), order)
+            Path(order.what).unlink(missing_ok=True)
+    except UpdateError as error:
+        log.error("%s", error)
+        return errors.EXITS.get(error.code, os.EX_UNAVAILABLE)
+    log.info("%s is in slot %s and runs after the next start", done.to_version, done.slot)
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
