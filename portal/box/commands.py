@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
 from typing import Final
 
 LONGEST_S: Final = 60
@@ -29,10 +28,10 @@ def run(*command: str, stdin: str | None = None, within_s: float = LONGEST_S) ->
     return str(done.stdout)
 
 
-def tried(*command: str) -> str | None:
+def tried(*command: str, stdin: str | None = None) -> str | None:
     """The same where all else goes on without it: None, and a line in the log."""
     try:
-        return run(*command)
+        return run(*command, stdin=stdin)
     except CommandError as error:
         say(str(error))
         return None
@@ -40,9 +39,3 @@ def tried(*command: str) -> str | None:
 
 def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)
-
-
-def on_console(lines: Sequence[str]) -> None:
-    """For who stands before the box with a screen. Where there is none, the log has it."""
-    for line in lines:
-        say(line)

@@ -1,0 +1,218 @@
+"""The technician's tray: what Notepad does to a file, what is taken, what is refused and how that is told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portal.box import provision, tray
+from portal.box.places import Places
+from portal.site import Mistake, check_text
+
+GOOD = '[site]\ncode = "64.03.01.2001"\nname = "Désa Muara"\n'
+OTHER = GOOD.replace("2001", "2002")
+BAD = '[site]\ncode = "64.03.01"\n\n[uplink]\nkind = "dsl"\nspeed = 5\n'
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    for name in ("boot/firmware", "data/site", "data/gerbang"):
+        (tmp_path / name).mkdir(parents=True)
+    return Places(tmp_path)
+
+
+def take(places: Places) -> list[Mistake]:
+    return provision.provision(places, places.root / "lock")
+
+
+def mirror(places: Places) -> None:
+    provision.mirror(places, places.root / "lock")
+
+
+def put(places: Places, content: str | bytes, name: str = "site.toml", age_s: float = 0) -> None:
+    path = places.firmware / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    now = path.stat().st_mtime - age_s
+    os.utime(path, (now, now))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        GOOD.encode(),
+        b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode(),
+        GOOD.encode("utf-16"),
+        b"\xfe\xff" + GOOD.encode("utf-16-be"),
+        GOOD.encode("utf-16-le"),
+        GOOD.encode("utf-16-be"),
+        GOOD.replace("\n", "\r\n").encode("cp1252"),
+        GOOD.replace("\n", "\r").encode(),
+    ],
+    ids=["utf-8", "bom-crlf", "utf-16", "utf-16-be", "utf-16-le-unmarked", "utf-16-be-unmarked", "ansi", "cr"],
+)
+def test_whatever_notepad_makes_of_it_is_the_same_configuration(places: Places, data: bytes) -> None:
+    put(places, data)
+    assert take(places) == []
+    assert places.site.read_text() == GOOD
+
+
+@pytest.mark.parametrize("name", ["SITE.TOML", "Site.toml", "site.toml.txt", "SITE.TOML.TXT"])
+def test_windows_hides_endings_and_fat_forgets_capitals(places: Places, name: str) -> None:
+    put(places, GOOD, name)
+    assert take(places) == []
+    assert places.site.read_text() == GOOD
+
+
+def test_of_two_files_the_newer_counts_and_an_empty_one_never(places: Places) -> None:
+    put(places, GOOD, age_s=60)
+    put(places, OTHER, "site.toml.txt")
+    assert take(places) == []
+    assert "2002" in places.site.read_text()
+    put(places, "# [site]\n# code = \n")
+    assert take(places) == []
+    assert "2002" in places.site.read_text()
+
+
+def test_the_example_that_the_image_brings_is_no_configuration_and_no_mistake(places: Places) -> None:
+    put(places, '# Tulis kode desa:\n# [site]\n# code = "64.03.01.2001"\n')
+    assert take(places) == []
+    assert not places.site.exists()
+    assert not places.site_error.exists()
+
+
+def test_mistakes_are_all_told_where_the_file_is(places: Places, capfd: pytest.CaptureFixture[str]) -> None:
+    put(places, BAD)
+    assert {mistake.key for mistake in take(places)} == {"site.code", "uplink.kind", "uplink.speed"}
+    told = places.site_error.read_bytes()
+    assert told.startswith(b"\xef\xbb\xbf")
+    assert told.count(b"\n") == told.count(b"\r\n")
+    text = told.decode("utf-8-sig")
+    assert "site.toml: 3 kesalahan" in text
+    assert "Alat belum bisa dipakai" in text
+    assert "Baris 2, site.code: Isi kunci ini tidak cocok." in text
+    assert "Baris 6, uplink.speed: Kunci ini tidak dikenal." in text
+    console = capfd.readouterr().err
+    assert "Baris 5, uplink.kind" in console
+    assert "no good site.toml yet" in console
+    assert not places.site.exists()
+
+
+def test_with_a_mistake_the_last_good_one_runs_on_and_mending_it_ends_the_message(places: Places) -> None:
+    put(places, GOOD)
+    take(places)
+    put(places, BAD)
+    assert take(places)
+    assert places.site.read_text() == GOOD
+    assert "Alat memakai pengaturan lama" in places.site_error.read_text("utf-8-sig")
+    assert take(places), "it is said at each boot"
+    put(places, OTHER)
+    assert take(places) == []
+    assert places.site.read_text() == OTHER
+    assert not places.site_error.exists()
+
+
+def test_a_boot_with_nothing_new_writes_nothing(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    for content in (GOOD, BAD):
+        put(places, content)
+        take(places)
+        renames: list[Path] = []
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", lambda path, *_, seen=renames: seen.append(path))
+            take(places)
+        assert renames == []
+
+
+def test_a_box_calls_its_interfaces_itself(places: Places) -> None:
+    put(places, GOOD + '[lan]\ninterface = "eth1"\n[uplink]\ninterface = "eth0"\n')
+    assert [mistake.key for mistake in take(places)] == ["uplink.interface", "lan.interface"]
+
+
+def test_what_staff_confirmed_goes_back_into_the_tray_and_is_not_taken_for_new(places: Places) -> None:
+    put(places, GOOD)
+    take(places)
+    places.site.write_text(OTHER)  # as the supervisor does it
+    mirror(places)
+    assert places.tray.read_text() == OTHER
+    assert take(places) == []
+    assert places.site.read_text() == OTHER
+
+
+def test_a_power_cut_before_the_copy_does_not_bring_the_old_one_back(places: Places) -> None:
+    put(places, GOOD)
+    take(places)
+    places.site.write_text(OTHER)
+    assert take(places) == []  # the next boot
+    assert (places.site.read_text(), places.tray.read_text()) == (OTHER, OTHER)
+
+
+def test_a_power_cut_between_copy_and_note_does_no_harm(places: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(places, GOOD)
+    take(places)
+    places.site.write_text(OTHER)
+
+    def cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(provision.changes, "write", cut)
+        with pytest.raises(KeyboardInterrupt):
+            mirror(places)
+    assert take(places) == []
+    assert (places.site.read_text(), places.tray.read_text()) == (OTHER, OTHER)
+
+
+def test_work_that_was_never_taken_is_not_lost(places: Places) -> None:
+    put(places, GOOD)
+    take(places)
+    put(places, BAD, "site.toml.txt", age_s=-60)
+    take(places)
+    places.site.write_text(OTHER)
+    mirror(places)
+    assert places.tray.read_text() == OTHER
+    assert (places.firmware / "site-old.toml").read_text() == BAD
+    assert not (places.firmware / "site.toml.txt").exists()
+    assert not places.site_error.exists()
+
+
+def test_first_passwords_lie_in_the_tray_while_they_hold(places: Places) -> None:
+    secret = places.gerbang / "STAFF-PASSWORDS.txt"
+    secret.write_text("operator  bagu-dini\n")
+    mirror(places)
+    copy = places.firmware / "STAFF-PASSWORDS.txt"
+    assert copy.read_bytes() == b"operator  bagu-dini\r\n"
+    secret.unlink()
+    mirror(places)
+    assert not copy.exists()
+
+
+def test_keys_are_found_in_the_text_they_stand_in() -> None:
+    text = '[site]\ncode = 1\n[[plan]]\nid = "a"\n[[plan]]\n  id="a"\nname = ""\n[uplink]\n'
+    assert tray.line_of(text, "site.code") == 2
+    assert tray.line_of(text, "plan[2].id") == 6
+    assert tray.line_of(text, "plan[1].name") == 3
+    assert tray.line_of(text, "uplink.user") == 8
+    assert tray.line_of(text, "wifi.ssid") is None
+    assert tray.line_of("colour = 1\n[site]\n", "colour") == 1
+
+
+def test_every_sort_of_mistake_has_words_in_indonesian() -> None:
+    cases = {
+        "": "Kunci ini wajib ada.",
+        "[site]\ncode = 5": "Isi kunci ini tidak cocok.",
+        '[site]\ncode = "64.03.01.2001"\nnmae = "x"': "Kunci ini tidak dikenal. Mungkin salah ketik.",
+        '[site]\ncode = "64.03.01.2001"\n[uplnk]': "Bagian ini tidak dikenal. Mungkin salah ketik.",
+        '[site]\ncode = "64.03.01.2001"\n[lan]\naddress = "8.8.8.8/24"': tray._CONTRADICTION,
+        "[site\n": tray._SYNTAX,
+    }
+    for text, words in cases.items():
+        (mistake, *_) = check_text("site.toml", text, files=False, here=False)[1]
+        assert tray.in_indonesian(mistake) == words
+
+
+def test_a_file_that_is_no_text_is_a_mistake_and_not_an_end(places: Places) -> None:
+    for data in (bytes(range(256)) * 8, b"\xff\xfe\x00", b"x" * (tray.LARGEST + 1)):
+        put(places, data)
+        assert take(places)
