@@ -2,7 +2,7 @@
 
 It must not know what a configuration holds: a short-lived child (portal.prepare, portal.restore) checks it and writes
 the run directory's copies; this part compares those, renews the processes that read them, and puts the old ones back.
-The standard library is all it needs. portal.control is the other end of its socket.
+Whoever looks after them, supervisor or systemd, is asked by portal.processes. The standard library is all it needs.
 """
 
 from __future__ import annotations
@@ -11,59 +11,28 @@ import contextlib
 import functools
 import json
 import os
-import socket
-import struct
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from portal import control
 from portal.control import ControlError
+from portal.controlsocket import ControlSocket, Request
 from portal.logline import describe, log
-from portal.programs import CONFIGURATIONS, Orders, decode, programs
-from portal.supervisor import Program, python
+from portal.processes import Processes, python
+from portal.programs import CONFIGURATIONS, Orders, decode, encode, programs
 
 CONFIRM_WITHIN_S: Final = 60.0
 RENEW_AFTER_S: Final = 0.5  # the staff page that asked has its answer by then
 NETCTL_WITHIN_S: Final = 20.0
-REQUEST_S: Final = 5.0  # for a whole request, and again for the taking of its answer
-PEERCRED: Final = struct.Struct("iII")
+TRIAL: Final = "trial.json"  # what to go back to, for who comes after a control that was killed
 # What of netctl's configuration names the place that it works at. Where that moves, the old place is swept first.
 PLACE: Final = ("lan_interface", "uplink_interface", "lan_address", "ula_prefix")
 READERS: Final = {"netctl": {"netctl.json"}, "dnsmasq": {"dnsmasq.conf", "dnsmasq-block.conf"}}
 PORTAL: Final = ("meter", "guest", "guest-tls", "staff")
-
-
-class Processes(Protocol):
-    """The gateway's processes and the loop of who looks after them: portal.supervisor, or portal.units under systemd.
-
-    ``ready``: netctl was. ``on_failure`` is called with a sentence when one ended that should run.
-    """
-
-    ready: bool
-    on_failure: Callable[[str], object]
-
-    def watch(self, descriptor: int, call: Callable[[], object], *, writing: bool = False) -> None: ...
-
-    def unwatch(self, descriptor: int) -> None: ...
-
-    def after(self, name: str, seconds: float, call: Callable[[], object]) -> None: ...
-
-    def cancel(self, name: str) -> None: ...
-
-    def left_s(self, name: str) -> float | None: ...
-
-    def reprogram(self, programs: Sequence[Program]) -> set[str]:
-        """From now on these run; the names of those that were started for it. The others run on until renewed."""
-
-    def renew(self, name: str, why: str, between: Callable[[], object] | None = None) -> None:
-        """End it and start it again, if it is one that runs; ``between`` is called when it has ended."""
-
-    def lines(self) -> list[str]:
-        """The last lines of the log."""
 
 
 @dataclass(slots=True)
@@ -77,17 +46,6 @@ class _Trial:
     renewed: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Connection:
-    """The one whose turn it is; ``answer`` is what is still to be sent."""
-
-    socket: socket.socket
-    received: bytes = b""
-    file: int | None = None
-    answer: bytes = b""
-    asked: bool = False
-
-
 class Changes:
     """The control socket and the trial that may be under way. ``answers``: does netctl listen?"""
 
@@ -96,152 +54,52 @@ class Changes:
         self._processes = processes
         self._answers = answers
         self._run = Path(orders.run)
-        self._path = self._run / "control.sock"
         self._trial: _Trial | None = None
         self._last: dict[str, Any] | None = None
-        self._listener: socket.socket | None = None
-        self._connection: _Connection | None = None
         self._working = False
+        self._socket = ControlSocket(processes, self._run / "control.sock", orders.group, orders.writers, self._do)
         processes.on_failure = self._failed
 
-    # --- the socket -------------------------------------------------------------------------------------------------
-
     def open(self) -> None:
-        """Listen, mode 0660 root:group. The run directory is this gateway's alone: what is left there is stale."""
-        self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        before = os.umask(0o117)
-        try:
-            listener.bind(str(self._path))
-        finally:
-            os.umask(before)
-        os.chown(self._path, -1, self.orders.group)
-        listener.setblocking(False)
-        listener.listen(8)
-        self._listener = listener
-        self._processes.watch(listener.fileno(), self._accept)
+        self._socket.open()
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._drop()
-        if self._listener is not None:
-            self._processes.unwatch(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
-            self._path.unlink(missing_ok=True)
+        self._socket.close()
 
-    def _accept(self) -> None:
-        assert self._listener is not None  # noqa: S101 - it is what became readable
+    def recover(self) -> None:
+        """Undo what was being tried when the one before was killed: its time to be confirmed died with it."""
         try:
-            accepted, _ = self._listener.accept()
-        except OSError:
+            told = json.loads((self._run / TRIAL).read_bytes())
+        except FileNotFoundError:
             return
-        accepted.setblocking(False)
-        self._processes.unwatch(self._listener.fileno())  # the others wait in the backlog
-        self._connection = _Connection(accepted)
-        self._processes.after("control", REQUEST_S, self._drop)
-        _pid, uid, _gid = PEERCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEERCRED.size))
-        if uid != 0 and uid not in self.orders.writers:
-            self._refuse(ControlError(control.DENIED, "This user may not change the gateway.", "Use sudo."))
-            return
-        self._processes.watch(accepted.fileno(), self._receive)
-
-    def _receive(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            data, files, _flags, _ = socket.recv_fds(connection.socket, 262_144, 4, socket.MSG_CMSG_CLOEXEC)
-        except BlockingIOError:
-            return
-        except OSError:
-            data, files = b"", []
-        for file in files:
-            if connection.file is None:
-                connection.file = file
-            else:
-                os.close(file)
-        if not data:
-            self._drop()  # it went away; a child that works for it still ends, and its answer goes nowhere
-            return
-        if connection.asked:
-            return
-        connection.received += data
-        if len(connection.received) > control.MAX_BYTES:
-            self._refuse(ControlError(control.BAD_REQUEST, "The request is too long.", "Shorten the configuration."))
-        elif connection.received.endswith(b"\n"):
-            self._processes.cancel("control")
-            connection.asked = True
-            try:
-                self._do(connection)
-            except ControlError as error:
-                self._refuse(error)
-
-    def _do(self, connection: _Connection) -> None:
-        try:
-            request = json.loads(connection.received)
-            verb, by = str(request["verb"]), str(request.get("by", ""))[:80]
-            text = str(request.get("text", ""))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            message = "The request is not a line of JSON with a verb."
-            raise ControlError(control.BAD_REQUEST, message, "Both ends must be of one version.") from None
-        if verb == "state":
-            self._answer(self._state())
-        elif verb == "log":
-            self._answer({"lines": self._processes.lines()})
-        elif verb == "confirm":
-            self._confirm(by)
-            self._answer(self._state())
-        elif verb == "revert":
-            self._needs_trial()
-            self._revert(f"{by or 'somebody'} asked for it", RENEW_AFTER_S)
-            self._answer(self._state())
-        elif verb == "apply":
-            self._apply(by, text)
-        elif verb == "restore":
-            self._restore(connection, by, request)
-        else:
-            raise ControlError(control.BAD_REQUEST, f"There is no verb {verb!r}.", "Both ends must be of one version.")
-
-    def _refuse(self, error: ControlError) -> None:
-        told = {"code": error.code, "message": error.message, "hint": error.hint, "mistakes": list(error.mistakes)}
-        self._answer({"error": told})
-
-    def _answer(self, answer: Mapping[str, Any]) -> None:
-        if self._connection is not None:
-            self._connection.answer = json.dumps(answer).encode() + b"\n"
-            self._connection.asked = True
-            self._processes.after("control", REQUEST_S, self._drop)
-            self._send()
-
-    def _send(self) -> None:
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            connection.answer = connection.answer[connection.socket.send(connection.answer) :]
-        except BlockingIOError:
-            pass
-        except OSError:
-            connection.answer = b""
-        if connection.answer:
-            self._processes.watch(connection.socket.fileno(), self._send, writing=True)
-        else:
-            self._drop()
-
-    def _drop(self) -> None:
-        """End this connection; the next one that waits has its turn."""
-        connection, self._connection = self._connection, None
-        self._processes.cancel("control")
-        if connection is not None:
-            self._processes.unwatch(connection.socket.fileno())
-            connection.socket.close()
-            if connection.file is not None:
-                os.close(connection.file)
-        if self._listener is not None:
-            self._processes.watch(self._listener.fileno(), self._accept)
+        tried = self._files()
+        before = {name: text.encode() for name, text in told["before"].items()}
+        message = "who looks after it was ended."
+        self._last = {"outcome": "reverted", "by": told["by"], "message": message, "wall_s": time.time()}
+        log("gerbang", f"a changed configuration by {told['by'] or 'somebody'} was being tried; it is undone")
+        self._write(before)
+        self._switch(decode(told["orders"]), tried, (*READERS, *PORTAL), "the configuration is what it was")
+        self._forget()
 
     # --- verbs ------------------------------------------------------------------------------------------------------
+
+    def _do(self, request: Request) -> Mapping[str, Any] | None:
+        verb, by = str(request.told["verb"]), request.by
+        if verb == "state":
+            return self._state()
+        if verb == "log":
+            return {"lines": self._processes.lines()}
+        if verb == "confirm":
+            self._confirm(by)
+            return self._state()
+        if verb == "revert":
+            self._needs_trial()
+            self._revert(f"{by or 'somebody'} asked for it", RENEW_AFTER_S)
+            return self._state()
+        if verb in ("apply", "restore"):
+            self._apply(request) if verb == "apply" else self._restore(request)
+            return None  # it is answered once the child has ended
+        raise ControlError(control.BAD_REQUEST, f"There is no verb {verb!r}.", "Both ends must be of one version.")
 
     def _state(self) -> dict[str, Any]:
         pending = None
@@ -251,45 +109,49 @@ class Changes:
             pending = {"by": self._trial.by, "left_s": left_s, "renewed": list(self._trial.renewed)}
         return {"source": self.orders.source, "pending": pending, "last": self._last}
 
-    def _apply(self, by: str, text: str) -> None:
+    def _apply(self, request: Request) -> None:
         self._needs_rest()
-        before = self._files()
+        before, text = self._files(), str(request.told.get("text", ""))
         if text.encode() == before.get("site.toml"):
             raise ControlError(control.SAME, "This is the configuration that runs already.", "Nothing was done.")
 
         def applied(told: Mapping[str, Any]) -> dict[str, Any]:
-            self._begin(by, before, decode(told["orders"]))
+            self._begin(request.by, before, decode(told["orders"]))
             return self._state()
 
-        self._work(["portal.prepare", _encoded("apply", self.orders)], text.encode(), before, applied)
+        self._remember(request.by, before)
+        order = _encoded("apply", self.orders)
+        self._work(request, ["portal.prepare", order], text.encode(), before, applied)
 
-    def _restore(self, connection: _Connection, by: str, request: Mapping[str, Any]) -> None:
+    def _restore(self, request: Request) -> None:
         self._needs_rest()
-        if connection.file is None:
+        if request.file is None:
             raise ControlError(control.BAD_REQUEST, "There is no file beside the request.", "Try again.")
         before = self._files()
 
         def restored(told: Mapping[str, Any]) -> dict[str, Any]:
             if told["orders"] is not None:
-                self._begin(by, before, decode(told["orders"]))
+                self._begin(request.by, before, decode(told["orders"]))
             else:
                 # The pages find the new database by themselves; the meter has counters of the old one in mind.
                 self._renew("a backup was restored", ("meter",))
+                self._forget()
             return {"restored": told["restored"]}
 
-        flags = {name: bool(request.get(name)) for name in ("force_site", "keep_site")}
-        order = _encoded("restore", self.orders, by=by, role=str(request.get("role", "")), **flags)
-        self._work(["portal.restore", order], connection.file, before, restored)
+        self._remember(request.by, before)
+        flags = {name: bool(request.told.get(name)) for name in ("force_site", "keep_site")}
+        order = _encoded("restore", self.orders, by=request.by, role=str(request.told.get("role", "")), **flags)
+        self._work(request, ["portal.restore", order], request.file, before, restored)
 
     def _work(
         self,
+        request: Request,
         command: list[str],
         given: bytes | int,
         before: Mapping[str, bytes],
         then: Callable[[Mapping[str, Any]], dict[str, Any]],
     ) -> None:
         """Run a child that says on standard output, as JSON, what it did or what is wrong; ``then`` has the answer."""
-        connection = self._connection
         said = os.memfd_create("said", os.MFD_CLOEXEC)
         given_fd = given if isinstance(given, int) else _memory(given)
         try:
@@ -322,14 +184,12 @@ class Changes:
                     raise ControlError(control.FAILED, message, "The gateway's log says why.") from None
                 if "error" in told:
                     raise ControlError(**told["error"])
-                answer = then(told)
-                if self._connection is connection:
-                    self._answer(answer)
+                request.answer(then(told))
             except ControlError as error:
                 self._write(before)
+                self._forget()
                 log("gerbang", f"the change was refused: {error.message}")
-                if self._connection is connection:
-                    self._refuse(error)
+                request.refuse(error)
 
         self._processes.watch(ended, done)
 
@@ -355,8 +215,7 @@ class Changes:
     def _begin(self, by: str, before: dict[str, bytes], orders: Orders) -> None:
         """The new copies are written; renew who reads them, once the one who asked has the answer."""
         after = self._files()
-        changed = {name for name in CONFIGURATIONS if before.get(name) != after.get(name)}
-        renewed = (*(program for program, files in READERS.items() if files & changed), *PORTAL)
+        renewed = _renewed(before, after)
         self._trial = _Trial(by, after["site.toml"].decode(), before, self.orders, renewed)
         log("gerbang", f"a changed configuration by {by or 'somebody'} is tried")
         self._processes.after("renew", RENEW_AFTER_S, lambda: self._go(orders, before, renewed))
@@ -383,6 +242,7 @@ class Changes:
 
         def back() -> None:
             self._switch(trial.orders, tried, trial.renewed, "the configuration is what it was")
+            self._forget()
 
         self._processes.after("renew", after_s, back)
 
@@ -397,6 +257,7 @@ class Changes:
         except OSError as error:
             message = f"{source} cannot be written: {error.strerror}."
             raise ControlError(control.FAILED, message, "Is the disk full or read-only? The time goes on.") from None
+        self._forget()
         self._end_trial("confirmed", f"{by or 'somebody'} confirmed it; {source} holds it now.")
 
     def _end_trial(self, outcome: str, message: str) -> None:
@@ -430,6 +291,19 @@ class Changes:
             subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=30)
         configuration.unlink(missing_ok=True)
 
+    def _remember(self, by: str, before: Mapping[str, bytes]) -> None:
+        """On the way into a trial. Raises ControlError."""
+        files = {name: content.decode() for name, content in before.items()}
+        told = {"by": by, "before": files, "orders": encode(self.orders)}
+        try:
+            write(self._run / TRIAL, json.dumps(told).encode(), 0o600)
+        except OSError as error:
+            message = f"The configuration that runs could not be put by: {error.strerror}."
+            raise ControlError(control.FAILED, message, "Is /run full?") from None
+
+    def _forget(self) -> None:
+        (self._run / TRIAL).unlink(missing_ok=True)
+
     def _files(self) -> dict[str, bytes]:
         return {name: (self._run / name).read_bytes() for name in CONFIGURATIONS if (self._run / name).exists()}
 
@@ -442,6 +316,12 @@ def _encoded(do: str, orders: Orders, **more: object) -> str:
     from dataclasses import asdict  # noqa: PLC0415  for a change only
 
     return json.dumps({"do": do, "orders": asdict(orders), **more})
+
+
+def _renewed(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Who reads what has changed."""
+    changed = {name for name in CONFIGURATIONS if before.get(name) != after.get(name)}
+    return (*(program for program, files in READERS.items() if files & changed), *PORTAL)
 
 
 def _moved(before: Mapping[str, bytes], after: Mapping[str, bytes]) -> bool:

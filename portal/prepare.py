@@ -6,7 +6,6 @@ date. All that is heavy happens here; the exec at the end gives its memory back.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pwd
@@ -21,18 +20,18 @@ from typing import Any, NoReturn
 import msgspec
 
 from netctl.api.types import encode
-from portal import blocklist, certificate, clock, control, dnsmasq, privileges, site
+from portal import blocklist, certificate, claim, clock, control, dnsmasq, privileges, site
 from portal.config import SiteConfig
 from portal.logline import log
 from portal.paths import Paths
-from portal.programs import Orders, decode
+from portal.processes import python
+from portal.programs import ORDERS, Orders, decode
 from portal.programs import encode as encode_orders
 from portal.store import setup
 from portal.store.db import StoreError
-from portal.supervisor import python
 
 DNSMASQ_USER = "dnsmasq"
-OURS = {"gerbang.lock", "gerbang.db", "gerbang.db.epoch", "dnsmasq", "leases"}  # by these a directory is known again
+OURS = {claim.NAME, "gerbang.db", "gerbang.db.epoch", "dnsmasq", "leases"}  # by these a directory is known again
 
 
 class StartError(Exception):
@@ -47,6 +46,16 @@ class StartError(Exception):
 
 def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
     """Prepare all and become the supervisor. Raises SiteErrors, StartError, PrivilegeError; nothing runs yet then."""
+    orders = ready(path, paths, user, keep)
+    argv = python("portal.run", encode_orders(orders))
+    os.execve(argv[0], argv, environment())  # noqa: S606  no shell is what is wanted
+
+
+def ready(path: Path, paths: Paths, user: str, keep: bool) -> Orders:
+    """Prepare all; the orders of who then looks after the processes, the run directory's lock among them.
+
+    Raises SiteErrors, StartError, PrivilegeError.
+    """
     if os.geteuid() != 0:
         raise StartError(os.EX_NOPERM, "Only root can run a gateway.", "Start it with sudo.")
     config, mistakes = site.check(path, here=True)
@@ -86,18 +95,18 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
         # Whoever is online stays so, and the page says what is wrong: a gateway that does not start helps nobody.
         log("gerbang", str(error))
     log("gerbang", f"{config.site.code} {config.site.name} on {config.lan.interface}, uplink {config.uplink.interface}")
-    argv = python("portal.run", encode_orders(orders))
-    os.execve(argv[0], argv, environment())  # noqa: S606  no shell is what is wanted
+    return orders
 
 
 def write_configurations(text: str, config: SiteConfig, orders: Orders) -> None:
-    """Write what the processes read when they start: the site's copy, and what netctl and dnsmasq are told."""
+    """Write what the processes read when they start: the site's copy, the orders, what netctl and dnsmasq are told."""
     paths = Paths(Path(orders.run), Path(orders.data))
     writers = (pwd.getpwnam(orders.user).pw_uid, *orders.writers)
     told = site.gateway_config(config, paths, writers, orders.group)
     write(paths.site, text)
     write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
     write_dnsmasq(config, paths)
+    write(paths.run / ORDERS, encode_orders(orders))
 
 
 def apply(text: str, orders: Orders) -> Orders:
@@ -107,8 +116,9 @@ def apply(text: str, orders: Orders) -> Orders:
     """
     paths = Paths(Path(orders.run), Path(orders.data))
     config = checked(text, Path(orders.source).name)
-    write_configurations(text, config, orders)
-    return replace(orders, **_of_site(config, paths))
+    following = replace(orders, **_of_site(config, paths))
+    write_configurations(text, config, following)
+    return following
 
 
 def _of_site(config: SiteConfig, paths: Paths) -> dict[str, Any]:
@@ -120,6 +130,9 @@ def _of_site(config: SiteConfig, paths: Paths) -> dict[str, Any]:
         "tls_port": config.portal.tls_port if certificate else None,
         "staff_port": config.staff.port,
         "certificate": certificate,
+        "key": config.portal.key,
+        "staff_certificate": config.staff.certificate,
+        "staff_key": config.staff.key,
         "refresh": _refresh(paths) if certificate else None,
     }
 
@@ -149,15 +162,11 @@ def search_path() -> str:
 def lock(paths: Paths) -> int:
     """A descriptor that holds the run directory for one gateway, and that the exec leaves open."""
     directory(paths.run, 0, 0, 0o751)
-    descriptor = os.open(paths.run / "gerbang.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        other = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
-        hint = f"Stop that one (process {other}), or give this one its own --run-dir and --data-dir."
+        descriptor = claim.claim(paths.run)
+    except claim.TakenError as error:
+        hint = f"Stop that one ({error}), or give this one its own --run-dir and --data-dir."
         raise StartError(os.EX_TEMPFAIL, f"Another gateway is running in {paths.run}.", hint) from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
     os.set_inheritable(descriptor, True)
     return descriptor
 

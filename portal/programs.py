@@ -10,20 +10,23 @@ import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from portal.supervisor import Program, python
+from portal.processes import Program, python
 
-CONFIGURATIONS = ("site.toml", "netctl.json", "dnsmasq.conf", "dnsmasq-block.conf")
+CONFIGURATIONS = ("site.toml", "netctl.json", "dnsmasq.conf", "dnsmasq-block.conf", "orders.json")
 """Files of the run directory that the processes read when they start."""
+ORDERS = "orders.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What the supervisor is told. ``dnsmasq`` and ``setpriv`` are paths of programs; ``lock`` is an open descriptor.
+    """What who looks after the processes is told. ``dnsmasq`` and ``setpriv`` are paths of programs; ``lock`` is an
+    open descriptor, and for the supervisor alone.
 
     ``source``: the site's own configuration, which a confirmed change is written to; ``site`` its copy that the
     processes read. ``group`` and ``writers``: who may open the control socket, and which users it obeys besides root.
     ``tls_port`` None: no https for guests. ``certificate``: the file that guest-tls is started again for when it
-    changes. ``refresh``: the command that writes dnsmasq's configuration again (None: nothing in it depends on time).
+    changes, ``key`` its key; ``staff_certificate`` and ``staff_key``: None where the staff pages make their own.
+    ``refresh``: the command that writes dnsmasq's configuration again (None: nothing in it depends on time).
     """
 
     run: str
@@ -45,6 +48,9 @@ class Orders:
     keep: bool
     lock: int
     certificate: str | None = None
+    key: str | None = None
+    staff_certificate: str | None = None
+    staff_key: str | None = None
     refresh: tuple[str, ...] | None = None
 
 
@@ -92,5 +98,11 @@ def programs(orders: Orders, supervisor: int) -> list[Program]:
         Program("guest", portal("guest", orders.user), 5, orders.port),
     ]
     if orders.tls_port is not None:
-        found.append(Program("guest-tls", portal("guest-tls", orders.user), 5, orders.tls_port))
-    return [*found, Program("staff", portal("staff", orders.staff_user), 5, orders.staff_port)]
+        files = _files(orders.certificate, orders.key)
+        found.append(Program("guest-tls", portal("guest-tls", orders.user), 5, orders.tls_port, credentials=files))
+    files = _files(orders.staff_certificate, orders.staff_key)
+    return [*found, Program("staff", portal("staff", orders.staff_user), 5, orders.staff_port, credentials=files)]
+
+
+def _files(certificate: str | None, key: str | None) -> tuple[tuple[str, str], ...]:
+    return () if certificate is None or key is None else (("certificate", certificate), ("key", key))

@@ -10,20 +10,12 @@ import contextlib
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from portal.logline import log
+from portal.processes import Processes
 from portal.programs import Orders
 
 NAME = "renewals"
-
-
-class Processes(Protocol):
-    """What is needed of who looks after the processes."""
-
-    def after(self, name: str, seconds: float, call: Callable[[], object]) -> None: ...
-
-    def renew(self, name: str, why: str) -> None: ...
 
 
 class Renewals:

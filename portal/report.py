@@ -29,9 +29,9 @@ from portal.domain.model import Failing, UplinkState
 from portal.language import Language
 from portal.logline import describe
 from portal.paths import Paths
+from portal.processes import python
 from portal.release import VERSION
 from portal.store import db, sessions
-from portal.supervisor import python
 from portal.technician import machine
 from portal.technician.findings import Finding, Tell, teller
 from portal.technician.words import english

@@ -17,10 +17,11 @@ from typing import Final
 from portal.changes import Changes
 from portal.chores import Chores
 from portal.logline import describe, log
+from portal.processes import Program, python
 from portal.programs import Orders, decode, housekeeping, programs
 from portal.readiness import answers
 from portal.renewals import Renewals
-from portal.supervisor import Child, Program, Supervisor, python
+from portal.supervisor import Child, Supervisor
 
 READY_WITHIN_S: Final = 60.0
 REFRESH_S: Final = 600.0  # how often a certificate and the clock are looked at again

@@ -11,15 +11,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from portal import listener
 from portal.logline import describe, kept, log
-from portal.loop import Loop
+from portal.processes import Processes, Program
 
 FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 10.0
@@ -27,23 +25,6 @@ HEALTHY_AFTER_S: Final = 30.0  # a child that lived so long starts again after t
 LINE_BYTES: Final = 4096
 # Exit statuses (sysexits) with which a child says that starting it again changes nothing.
 HOPELESS: Final = {os.EX_UNAVAILABLE, os.EX_CONFIG}
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A child: how it is started, how long it may take to end before it is killed, the port whose socket is held for it
-    (portal.listener), and the signal by which it is renewed."""
-
-    name: str
-    argv: tuple[str, ...]
-    grace_s: float
-    port: int | None = None
-    renew_by: signal.Signals = signal.SIGTERM
-
-
-def python(module: str, *arguments: str) -> tuple[str, ...]:
-    """A Python child of this installation. -P: nothing is imported from the directory that root happens to be in."""
-    return (sys.executable, "-P", "-m", module, *arguments)
 
 
 class Child:
@@ -103,19 +84,13 @@ class Child:
                 yield text
 
 
-class Supervisor(Loop):
-    """The processes of one gateway and the loop that watches them.
-
-    ``on_failure`` is called with a sentence ("guest ended with status 69") for each child that ended though nobody
-    asked it to.
-    """
+class Supervisor(Processes):
+    """The processes of one gateway as its children. ``ready``: from then on whatever ends is started again."""
 
     def __init__(self, programs: Sequence[Program]) -> None:
         super().__init__()
         self.children = [Child(program) for program in programs]
-        self.ready = False  # netctl was: from then on whatever ends is started again
         self.hopeless: Child | None = None
-        self.on_failure: Callable[[str], object] = lambda _sentence: None
         self._restart = True
 
     def look(self, now: float) -> None:
@@ -131,7 +106,6 @@ class Supervisor(Loop):
         return [at for child in self.children for at in (child.start_at_s, child.kill_at_s) if at is not None]
 
     def lines(self) -> list[str]:
-        """The last lines of the log, which all children speak through."""
         return list(kept)
 
     # --- children ---------------------------------------------------------------------------------------------------
@@ -222,8 +196,6 @@ class Supervisor(Loop):
         child.pause_s = min(child.pause_s * 2, LONGEST_PAUSE_S)
 
     def renew(self, name: str, why: str, between: Callable[[], object] | None = None) -> None:
-        """End it, so that it starts again with what is there now; ``between`` is called when it has ended. Nothing is
-        done where no child of this name is wanted."""
         for child in self.children:
             if child.name != name or child.unwanted:
                 continue
@@ -241,10 +213,6 @@ class Supervisor(Loop):
             child.process.send_signal(by)
 
     def reprogram(self, programs: Sequence[Program]) -> set[str]:
-        """From now on these are the children: new ones start, and are returned, others end for good.
-
-        Those that stay run on until the caller renews them.
-        """
         by_name = {program.name: program for program in programs}
         for child in list(self.children):
             if child.name in by_name:

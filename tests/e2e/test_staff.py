@@ -28,7 +28,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from portal.supervisor import python
+from portal.processes import python
 from tests.e2e.axe import needs_axe, serious_findings
 from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, browser, complaints, is_gone, layout, shoot
 from tests.e2e.staff_server import NAME, PASSWORD, USERS, staff_server
