@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from portal import logbook
+from portal.domain import uplink
 from portal.domain.rollup import Line
 from portal.reports import words
 from portal.reports.definitions import LINES, Figure, definitions
@@ -28,6 +30,20 @@ def test_every_figure_is_defined(code: str) -> None:
         for text in (one.concept, one.definition, one.classification, one.measure, one.unit):
             assert text and not re.match(r"(figure|class|measure|unit)\.", text), one
     assert len({one.concept for one in found}) == len(found)
+
+
+@pytest.mark.parametrize("code", ["id", "en"])
+def test_what_is_called_bad_down_and_off_is_told_in_the_numbers_that_decide(code: str) -> None:
+    """A provider that is told of its line's hours must be able to hold them against its own."""
+    language = words.like(code)
+    said = {one.figure: one.definition for one in definitions(language)}
+    percents = {language.percent(share).replace("%", " %") for share in (uplink.BAD_LOSS, uplink.FAIR_LOSS)}
+    seconds = {language.number(ms / 1000) for ms in (uplink.BAD_LATENCY_MS, uplink.FAIR_LATENCY_MS)}
+    minute = language.number(uplink.QUALITY_OVER_S)
+    for number in (*percents, *seconds, minute):
+        assert f" {number}" in said[Figure.LINE_DEGRADED], number
+    assert f" {language.number(uplink.CHECK_EVERY_S)} " in said[Figure.LINE_DOWN]
+    assert f" {language.number(logbook.HEARTBEAT_S)} " in said[Figure.LINE_OFF]
 
 
 def test_every_state_of_the_line_is_a_figure() -> None:

@@ -142,7 +142,7 @@ class TestMonth:
         log()
         text = read(reviewer, "/review/month/2026-10").text
         assert (
-            "Dari 1.612 perangkat yang tersambung ke Wi-Fi, 1.364 melihat halaman dan 1.178 masuk ke internet." in text
+            "Dari 1.612 perangkat-hari yang tersambung ke Wi-Fi, 1.364 melihat halaman dan 1.178 masuk ke internet." in text
         )
         assert "Android 1.426 1.271 89,1% 1.116 78,3%" in text
         assert "Tidak diketahui 186 93 50% 62 33,3%" in text
