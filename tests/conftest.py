@@ -20,6 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(MARKER_OF_FOLDER[folder])
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The image's tests need an image. They run where their path is given; pytest asks this of no path that is."""
+    return True if collection_path == HERE / "image" else None
+
+
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """A daemon's command that ran inside a test must not leave the tests deaf to SIGTERM."""

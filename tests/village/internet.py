@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +47,13 @@ class Internet:
 
     def plug(self, gateway: Namespace, interface: str) -> None:
         """Cable to the gateway's uplink; the router's side is up and has its addresses."""
-        self.plug_with(lambda: links.cable(self.ns, UPLINK, gateway, interface))
+        links.cable(self.ns, UPLINK, gateway, interface)
+        self.plugged()
 
-    def plug_with(self, cable: Callable[[], None]) -> None:
-        """The same with a cable of another kind: ``cable`` makes the router's end of it."""
+    def plugged(self) -> None:
+        """There is a cable, whoever made it (UPLINK is the router's end): up, and with its addresses."""
         # Its link-local address must answer the first solicitation.
-        self.ns.sysctl("net.ipv6.conf.default.accept_dad", 0)
-        cable()
+        self.ns.sysctl(f"net.ipv6.conf.{UPLINK}.accept_dad", 0)
         links.up(self.ns, UPLINK)
         links.add_address(self.ns, UPLINK, f"{ROUTER}/24")
         for address in (DNS, WEB, SERVICE):

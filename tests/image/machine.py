@@ -1,0 +1,347 @@
+"""One box in QEMU: its disk, two network cards, serial console, power button, and ssh for root from the uplink's side.
+
+It must not know what a phone is, nor what the image does once it runs.
+
+QEMU runs in an empty network namespace of its own; the two cards are taps that were made in other namespaces and
+handed over as file descriptors. It dies with this process (see tests.village.netns), and so do the taps.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import re
+import shlex
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.image.disk import Disk
+from tests.village.netns import Namespace
+
+OVMF = Path("/usr/share/OVMF")
+MEMORY_MB, PROCESSORS = 2048, 2
+# A processor of 2008: older than any mini PC that a desa has, and cheaper to emulate than all that QEMU knows.
+PROCESSOR = "Nehalem"
+UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
+
+TUNSETIFF, TUNSETCARRIER = 0x400454CA, 0x400454E2  # include/uapi/linux/if_tun.h
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+
+
+class Tap:
+    """A cable that ends in a network card of QEMU: interface ``name`` in ``ns``. It goes when this is closed.
+
+    Without IFF_VNET_HDR: packets are no larger than the MTU and carry their checksums, as on a real cable.
+    """
+
+    def __init__(self, ns: Namespace, name: str) -> None:
+        def make() -> int:
+            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
+            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+            return fd
+
+        self.fd = ns.call(make)
+
+    def carrier(self, there: bool) -> None:
+        """A box without power leaves the other end without a carrier, and hears nothing of what was sent meanwhile."""
+        if there:
+            try:
+                while os.read(self.fd, 65536):
+                    pass
+            except (BlockingIOError, OSError):
+                pass
+        fcntl.ioctl(self.fd, TUNSETCARRIER, struct.pack("i", there))
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class NotReached(AssertionError):
+    """The box did not come to where it should; ``str()`` ends with its console."""
+
+
+class Machine:
+    """A box that is off at first. ``directory`` holds what is its own; ssh comes from ``source`` in ``outside``."""
+
+    def __init__(
+        self,
+        directory: Path,
+        disk: Disk,
+        uplink: Tap,
+        lan: Tap,
+        outside: Namespace,
+        *,
+        uefi: bool = False,
+        key: Path,
+        address: str,
+        source: str,
+    ) -> None:
+        self.directory, self.disk, self.uefi = directory, disk, uefi
+        self.address, self._source = address, source
+        self._taps = (uplink, lan)
+        self._outside, self._key = outside, key
+        self._ns = Namespace("machine")
+        self._qemu: subprocess.Popen[Any] | None = None
+        self._qmp: Monitor | None = None
+        self._ssh: subprocess.Popen[Any] | None = None
+        self._since = 0
+        self._powered_s = 0.0
+        self.console_file.touch()
+        if uefi:
+            (directory / "vars.fd").write_bytes((OVMF / "OVMF_VARS_4M.fd").read_bytes())
+
+    # --- power ------------------------------------------------------------------------------------------------------
+
+    @property
+    def console_file(self) -> Path:
+        return self.directory / "console"
+
+    def _command(self) -> list[str]:
+        command = ["qemu-system-x86_64", "-name", "gerbang", "-nodefaults", "-no-user-config", "-M", "q35"]
+        command += ["-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)]
+        command += ["-display", "none", "-vga", "std", "-device", "virtio-rng-pci", "-device", "i6300esb"]
+        if self.uefi:
+            command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
+            command += ["-drive", f"if=pflash,format=raw,file={self.directory}/vars.fd"]
+        command += ["-drive", f"file={self.disk.path},format=raw,if=virtio,cache=unsafe"]
+        for name, tap, mac in zip(("uplink", "lan"), self._taps, (UPLINK_MAC, LAN_MAC), strict=True):
+            command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
+            command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+        key = base64.b64encode(self._key.with_suffix(".pub").read_bytes()).decode()
+        command += ["-smbios", f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={key}"]
+        command += ["-chardev", f"file,id=console,path={self.console_file},append=on", "-serial", "chardev:console"]
+        return [*command, "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
+
+    def power_on(self) -> None:
+        assert self._qemu is None, "it is on"
+        self._since = self.console_file.stat().st_size
+        for tap in self._taps:
+            tap.carrier(True)
+        self._powered_s = time.monotonic()
+        with (self.directory / "qemu.log").open("ab") as log:
+            self._qemu = self._ns.popen(
+                self._command(), stdout=log, stderr=log, pass_fds=[tap.fd for tap in self._taps], start_new_session=True
+            )
+        self._qmp = Monitor(self.directory / "qmp")
+
+    def power_off(self) -> None:
+        """Pull the plug: QEMU ends at once. Safe to call on a box that is off."""
+        self.hang_up()
+        if self._qmp is not None:
+            self._qmp.close()
+            self._qmp = None
+        if self._qemu is not None:
+            self._qemu.kill()
+            self._qemu.wait()
+            self._ns.reap(self._qemu)
+            self._qemu = None
+            for tap in self._taps:
+                tap.carrier(False)
+
+    def shut_down(self, timeout_s: float = 90) -> None:
+        """Press the power button and wait until the box has switched itself off."""
+        assert self._qemu is not None and self._qmp is not None
+        self.hang_up()
+        self._qmp.execute("system_powerdown")
+        try:
+            self._qemu.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise NotReached(f"not off {timeout_s:.0f} s after the power button:\n{self.tail()}") from None
+        self.power_off()
+
+    def reset(self) -> None:
+        """The reset button: the processor starts anew, the network's cables stay plugged."""
+        assert self._qmp is not None
+        self.hang_up()
+        self._since = self.console_file.stat().st_size
+        self._qmp.execute("system_reset")
+
+    def inject_nmi(self) -> None:
+        """A hardware fault as the processor sees it."""
+        assert self._qmp is not None
+        self._qmp.execute("inject-nmi")
+
+    @property
+    def on_for_s(self) -> float:
+        """Seconds since it was last switched on."""
+        return time.monotonic() - self._powered_s
+
+    @property
+    def is_on(self) -> bool:
+        return self._qemu is not None and self._qemu.poll() is None
+
+    # --- console ----------------------------------------------------------------------------------------------------
+
+    def console(self, *, since: int | None = None) -> str:
+        """What it has printed since it was last switched on (or since that size of the file)."""
+        with self.console_file.open("rb") as file:
+            file.seek(self._since if since is None else since)
+            return file.read().decode("utf-8", "replace")
+
+    def tail(self) -> str:
+        """The end of the console, and what QEMU itself had to say."""
+        said = (self.directory / "qemu.log").read_text() if (self.directory / "qemu.log").exists() else ""
+        return "\n".join(["  " + line for line in self.console().splitlines()[-40:]] + said.splitlines()[-5:])
+
+    def mark(self) -> int:
+        """Here on the console: ``wait_console(..., since=mark)`` sees what comes after."""
+        return self.console_file.stat().st_size
+
+    def wait_console(self, pattern: str, timeout_s: float, *, since: int | None = None) -> re.Match[str]:
+        """Wait until the console shows a line that matches; NotReached with its end if it does not."""
+        end_s = time.monotonic() + timeout_s
+        while True:
+            found = re.search(pattern, self.console(since=since), re.MULTILINE)
+            if found:
+                return found
+            if not self.is_on:
+                raise NotReached(f"the box is off; {pattern!r} was never on its console:\n{self.tail()}")
+            if time.monotonic() > end_s:
+                raise NotReached(f"{pattern!r} is not on the console after {timeout_s:.0f} s:\n{self.tail()}")
+            time.sleep(0.25)
+
+    # --- ssh --------------------------------------------------------------------------------------------------------
+
+    def _ssh_options(self) -> list[str]:
+        values = {
+            "BatchMode": "yes",
+            "ConnectTimeout": "10",
+            "ControlPath": str(self.directory / "ssh"),
+            "GlobalKnownHostsFile": "/dev/null",
+            "IdentitiesOnly": "yes",
+            "LogLevel": "ERROR",
+            "ServerAliveInterval": "10",
+            "StrictHostKeyChecking": "accept-new",
+            "UserKnownHostsFile": str(self.directory / "known_hosts"),
+        }
+        return [
+            "-F",
+            "none",
+            "-b",
+            self._source,
+            "-i",
+            str(self._key),
+            *(f"-o{name}={value}" for name, value in values.items()),
+        ]
+
+    def _login(self, timeout_s: float = 60) -> None:
+        """One connection that all commands share, since each handshake costs an emulated processor a second."""
+        if self._ssh is not None and self._ssh.poll() is None:
+            return
+        self.hang_up()
+        end_s = time.monotonic() + timeout_s
+        said = ""
+        while time.monotonic() < end_s:
+            command = ["ssh", *self._ssh_options(), "-M", "-N", f"root@{self.address}"]
+            self._ssh = self._outside.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            while self._ssh.poll() is None and time.monotonic() < end_s:
+                if (self.directory / "ssh").exists():
+                    return
+                time.sleep(0.05)
+            said = self._end_of_ssh()
+            time.sleep(0.5)
+        raise NotReached(f"no ssh to {self.address} within {timeout_s:.0f} s: {said.strip()}\n{self.tail()}")
+
+    def _end_of_ssh(self) -> str:
+        assert self._ssh is not None
+        self._ssh.kill()
+        _, said = self._ssh.communicate()
+        self._outside.reap(self._ssh)
+        self._ssh = None
+        (self.directory / "ssh").unlink(missing_ok=True)
+        return said or ""
+
+    def hang_up(self) -> None:
+        """End the ssh connection, if there is one; the next command makes another."""
+        if self._ssh is not None:
+            self._end_of_ssh()
+
+    def popen(self, command: Sequence[str] | str, **options: Any) -> subprocess.Popen[Any]:
+        """Start a command in the box as root; a str is for its shell."""
+        self._login()
+        words = command if isinstance(command, str) else shlex.join(command)
+        return self._outside.popen(["ssh", *self._ssh_options(), f"root@{self.address}", "--", words], **options)
+
+    def reap(self, child: subprocess.Popen[Any]) -> None:
+        self._outside.reap(child)
+
+    def try_run(
+        self, command: Sequence[str] | str, *, stdin: str | None = None, timeout_s: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """A command in the box to its end, whatever its exit code (255: ssh itself failed)."""
+        pipe = subprocess.PIPE
+        source = subprocess.DEVNULL if stdin is None else pipe
+        child = self.popen(command, stdin=source, stdout=pipe, stderr=pipe, text=True)
+        try:
+            out, err = child.communicate(stdin, timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            raise NotReached(f"{command} goes on after {timeout_s:.0f} s:\n{self.tail()}") from None
+        finally:
+            self._outside.reap(child)
+        return subprocess.CompletedProcess([str(command)], child.returncode, out, err)
+
+    def run(self, command: Sequence[str] | str, *, stdin: str | None = None, timeout_s: float = 60) -> str:
+        """The same where nothing but success will do; what it printed."""
+        done = self.try_run(command, stdin=stdin, timeout_s=timeout_s)
+        if done.returncode != 0:
+            raise NotReached(f"in the box, {command} ended with {done.returncode}: {done.stderr or done.stdout}")
+        return done.stdout
+
+    def read(self, path: str) -> str:
+        return self.run(["cat", path])
+
+    def close(self) -> None:
+        self.power_off()
+        self._ns.close()
+
+
+class Monitor:
+    """QEMU's machine protocol: one command, one answer. Events are read over."""
+
+    def __init__(self, path: Path, timeout_s: float = 15) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        end_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                self._socket.connect(str(path))
+                break
+            except OSError as error:
+                if time.monotonic() > end_s:
+                    self._socket.close()
+                    raise NotReached(f"QEMU did not start: {error}; see qemu.log beside {path}") from error
+                time.sleep(0.05)
+        self._socket.settimeout(30)
+        self._lines = self._socket.makefile("r")
+        self._lines.readline()  # its greeting
+        self.execute("qmp_capabilities")
+
+    def execute(self, command: str, **arguments: Any) -> Any:
+        self._socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        while line := self._lines.readline():
+            answer = json.loads(line)
+            if "error" in answer:
+                raise RuntimeError(f"QEMU refuses {command}: {answer['error']['desc']}")
+            if "return" in answer:
+                return answer["return"]
+        raise NotReached(f"QEMU has ended instead of answering {command}")
+
+    def close(self) -> None:
+        with closing(self._socket):
+            self._lines.close()
+
+
+def make_key(directory: Path, name: str = "key") -> Path:
+    """A key pair of OpenSSH."""
+    path = directory / name
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(path)], check=True)
+    return path

@@ -1,0 +1,189 @@
+"""A village whose gateway is the image in QEMU: the same Internet, the same air, the same phones.
+
+It must not know what is being tested.
+
+    internet (up0, a tap) ---- QEMU's first card      QEMU's second card ---- (ap0, a tap) air ---- phones
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.image import agent
+from tests.image.disk import Disk
+from tests.image.machine import UPLINK_MAC, Machine, NotReached, Tap, make_key
+from tests.village import internet, links, story
+from tests.village.box import require_tools
+from tests.village.gateway import to_toml
+from tests.village.internet import UPLINK
+from tests.village.village import AIR, Surroundings
+
+PYTHON = "/usr/lib/gerbang/bin/python"
+OFFICE = "10.20.0.5"  # where ssh comes from: in a network that site.toml lets in by default
+# What a technician writes, and a plan whose rates the story knows.
+SITE: Mapping[str, Any] = {"site": {"code": "64.03.01.2001", "name": "Desa Uji"}, "plan": [story.PLAN]}
+READY = r"^.*gerbang: ready slot=(?P<slot>[AB]) version=(?P<version>\S+) up=(?P<up>[\d.]+)s"
+# From switching on; emulated, on two busy cores. A first boot provisions too.
+READY_WITHIN_S = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the last unit of a boot prints; ``wall_s`` is since the box was switched on, firmware included."""
+
+    slot: str
+    version: str
+    up_s: float
+    wall_s: float
+
+
+class Gateway:
+    """The gateway's programs inside the box, as the village's tests ask theirs."""
+
+    url = "http://10.77.0.1/"
+    lan, wan = "lan0", "wan0"
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._agent: subprocess.Popen[Any] | None = None
+
+    def _ask(self, *question: Any) -> Any:
+        for attempt in (1, 2):
+            if self._agent is None or self._agent.poll() is not None:
+                self.hang_up()
+                command = [PYTHON, "-P", "-u", "-c", Path(agent.__file__).read_text()]
+                pipe = subprocess.PIPE
+                self._agent = self._machine.popen(command, stdin=pipe, stdout=pipe, text=True)
+            assert self._agent.stdin is not None and self._agent.stdout is not None
+            try:
+                self._agent.stdin.write(json.dumps(question) + "\n")
+                self._agent.stdin.flush()
+                line = self._agent.stdout.readline()
+            except BrokenPipeError:
+                line = ""
+            if line:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise RuntimeError(f"in the box, {question} raised {answer['error']}")
+                return answer["is"]
+            self.hang_up()  # it may have been of an ssh connection, or of a boot, that is no more
+            if attempt == 2:
+                raise NotReached(f"the box does not answer {question}:\n{self._machine.tail()}")
+        return None
+
+    def usage(self, mac: str, ip: str | None = None) -> tuple[int, int]:
+        """(up, down) bytes that the kernel counts now for the session of ``mac``; up of all its addresses or one."""
+        up, down = self._ask("usage", mac, ip)
+        return up, down
+
+    def sql(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Read the database, read-only, as another process would."""
+        rows: list[dict[str, Any]] = self._ask("sql", statement, *values)
+        return rows
+
+    def dropped_packets(self) -> int:
+        """Packets that the shaper's queues dropped so far, both directions."""
+        said = "".join(self._machine.run(["tc", "-s", "qdisc", "show", "dev", name, "root"]) for name in self.devices)
+        return sum(int(number) for number in re.findall(r"\(dropped (\d+),", said))
+
+    @property
+    def devices(self) -> tuple[str, str]:
+        return self.lan, self.wan
+
+    def hang_up(self) -> None:
+        if self._agent is not None:
+            self._agent.kill()
+            self._agent.communicate()
+            self._machine.reap(self._agent)
+            self._agent = None
+
+
+class Place(Surroundings):
+    """``with Place(image, directory) as place``: everything is cabled, the box is off.
+
+    ``site`` is what lies on the FAT partition: tables over SITE, the file's own text, or None for no file.
+    """
+
+    def __init__(
+        self,
+        image: Path,
+        directory: Path,
+        *,
+        site: Mapping[str, Any] | str | None = SITE,
+        uefi: bool = False,
+        phones: int = 0,
+        ipv6: bool = True,
+    ) -> None:
+        require_tools("dnsmasq", "busybox", "setpriv", "qemu-system-x86_64", "mcopy", "ssh")
+        super().__init__(ipv6=ipv6, isolated=False, lease=UPLINK_MAC)
+        self._closing: list[Any] = []
+        try:
+            uplink = Tap(self.internet.ns, UPLINK)
+            self._closing.append(uplink)
+            self.internet.plugged()
+            links.add_address(self.internet.ns, "lo", f"{OFFICE}/32")
+            lan = Tap(self.air, "ap0")
+            self._closing.append(lan)
+            links.plug(self.air, AIR, "ap0", isolated=False)
+            self.internet.start()
+            disk = Disk(image)
+            self._closing.append(disk)
+            if site is not None:
+                disk.put("site.toml", site if isinstance(site, str) else to_toml(site))
+            self.machine = Machine(
+                directory,
+                disk,
+                uplink,
+                lan,
+                self.internet.ns,
+                uefi=uefi,
+                key=make_key(directory),
+                address=internet.GATEWAY,
+                source=OFFICE,
+            )
+            self.gateway = Gateway(self.machine)
+            self.add_phones(phones)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def disk(self) -> Disk:
+        return self.machine.disk
+
+    def boot(self, timeout_s: float = READY_WITHIN_S) -> Ready:
+        """Switch the box on and wait until it says that it is ready."""
+        self.machine.power_on()
+        return self.wait_ready(timeout_s)
+
+    def wait_ready(self, timeout_s: float = READY_WITHIN_S, *, since: int | None = None) -> Ready:
+        """Wait for the line on the console; ``since`` as of ``Machine.wait_console``."""
+        found = self.machine.wait_console(READY, timeout_s, since=since)
+        return Ready(found["slot"], found["version"], float(found["up"]), self.machine.on_for_s)
+
+    def power_off(self) -> None:
+        """Pull the plug."""
+        self.gateway.hang_up()
+        self.machine.power_off()
+
+    def close(self) -> None:
+        if hasattr(self, "gateway"):
+            self.gateway.hang_up()
+        if hasattr(self, "machine"):
+            self.machine.close()
+        super().close()
+        for thing in reversed(self._closing):
+            thing.close()
+        self._closing.clear()
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
