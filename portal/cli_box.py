@@ -47,4 +47,41 @@ def ports(site: Path, as_json: bool) -> None:
     sys.exit(os.EX_OK if cards else os.EX_UNAVAILABLE)
 
 
-COMMANDS = (ports,)
+@click.command("flash-config")
+@click.option("--csv", "table", type=FILE, required=True, help="The table: a line for each desa, keys in the first.")
+@click.option("--out", type=FILE, required=True, help="A new or empty directory; each desa gets a folder in it.")
+@click.option("--template", type=FILE, help="A site.toml for all of them: what the table does not say.")
+@json_option
+def flash_config(table: Path, out: Path, template: Path | None, as_json: bool) -> None:
+    """Make a site.toml for each desa of a table, to be copied onto their cards.
+
+    Columns are keys of site.toml (site.code, uplink.down_kbit) or what people call them (kode, desa, unduh, unggah,
+    penyedia, vlan, alamat, gateway, dns, pengguna, sandi, ssid, kanal). Excel's CSV does, with commas or semicolons.
+    With any mistake nothing is written, and all of them are said.
+    """
+    from portal.box import flashconfig  # noqa: PLC0415
+
+    try:
+        rows, base = table.read_bytes(), template.read_text(encoding="utf-8-sig") if template else ""
+    except (OSError, UnicodeDecodeError) as error:
+        fail(os.EX_NOINPUT, f"{error}.", "Check the path, and that the template is UTF-8 text.")
+    made, wrong = flashconfig.make(rows, base)
+    if wrong:
+        if as_json:
+            print_json({"mistakes": [asdict(one) for one in wrong]})
+        else:
+            for one in wrong:
+                click.echo(f"{table}: {one}", err=True)
+            click.echo(f"{len(wrong)} mistake{'s' * (len(wrong) != 1)}; nothing was written.", err=True)
+        sys.exit(os.EX_CONFIG)
+    try:
+        flashconfig.write(made, out)
+    except OSError as error:
+        fail(os.EX_CANTCREAT, f"{out} cannot be made: {error.strerror or error}.", "Name an empty or a new directory.")
+    if as_json:
+        print_json({"out": str(out), "made": flashconfig.as_json(made)})
+    else:
+        click.echo(f"{len(made)} desa in {out}; {flashconfig.LIST} lists them.")
+
+
+COMMANDS = (flash_config, ports)

@@ -176,10 +176,10 @@ class _Reader:
                         path, f"{_describe(table[key])} does not fit; it takes {expects}.", _hint(table[key], field)
                     )
             elif field.required:
-                hint = f"Add a line under {_heading(name)}: {key} = {_toml(_examples(field.type)[0])}"
+                hint = f"Add a line under {_heading(name)}: {key} = {toml(_examples(field.type)[0])}"
                 self.add(path, "This key is missing, and it has no default.", hint)
             if field.required:
-                values[key] = NO_CODE if struct is Site else dt.date.min if dt.date in _kinds(field.type) else ""
+                values[key] = NO_CODE if struct is Site else dt.date.min if dt.date in kinds_of(field.type) else ""
         return struct(**values)
 
     def _unknown(self, name: str, table: Mapping[str, Any], known: Mapping[str, Any]) -> None:
@@ -212,7 +212,7 @@ def _metas(wanted: Any) -> Iterator[msgspec.Meta]:
         yield from getattr(layer, "__metadata__", ())
 
 
-def _kinds(wanted: Any) -> set[Any]:
+def kinds_of(wanted: Any) -> set[Any]:
     known = {int, str, bool, tuple, dt.date, type(None)}
     return known.intersection(typing.get_origin(layer) or layer for layer in _layers(wanted))
 
@@ -232,19 +232,19 @@ def _examples(wanted: Any) -> list[Any]:
 
 
 def _hint(value: object, field: structs.FieldInfo) -> str:
-    kinds = _kinds(field.type)
+    kinds = kinds_of(field.type)
     if isinstance(value, str) and (bare := _unquoted(value.strip(), kinds)):
         return f"Write it without quotes: {field.name} = {bare}"
     if value == 0 and _limit(field.type):
         return f'For no limit write {field.name} = "{UNLIMITED}"; 0 never means that.'
     if isinstance(value, str) and tuple in kinds:
-        return f"Write a list: {field.name} = [{_toml(value)}]"
+        return f"Write a list: {field.name} = [{toml(value)}]"
     if field.name == "code" and isinstance(value, str | int):
         digits = "".join(filter(str.isdigit, str(value)))
         if len(digits) == 10:
             return f'Did you mean code = "{digits[:2]}.{digits[2:4]}.{digits[4:6]}.{digits[6:]}"?'
     example = field.default if field.default not in (NODEFAULT, None, ()) else _examples(field.type)[0]
-    return f"For example: {field.name} = {_toml(example)}" if example != "..." else "Leave the key out for the default."
+    return f"For example: {field.name} = {toml(example)}" if example != "..." else "Leave the key out for the default."
 
 
 def _unquoted(text: str, kinds: set[Any]) -> str | None:
@@ -288,20 +288,20 @@ def _describe(value: object) -> str:
     if isinstance(value, int | float):
         return f"The number {value}"
     if isinstance(value, str):
-        return f"The text {_toml(value if len(value) <= 60 else value[:57] + '...')}"
+        return f"The text {toml(value if len(value) <= 60 else value[:57] + '...')}"
     if isinstance(value, list):
         return "A list" if value else "An empty list"
     return "A table" if isinstance(value, Mapping) else f"The date or time {value}"
 
 
-def _toml(value: object) -> str:
+def toml(value: object) -> str:
     """A value as it is written in the file."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, dt.date):
         return value.isoformat()
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
+        return "[" + ", ".join(map(toml, value)) + "]"
     return msgspec.json.encode(value).decode()
 
 
@@ -318,9 +318,9 @@ def reference() -> str:
         lines += ["| key | default | meaning |", "|---|---|---|"]
         for field in structs.fields(struct):
             about = " ".join(meta.description for meta in _metas(field.type) if meta.description)
-            example = "".join(f" Example: `{_toml(shown)}`." for shown in _examples(field.type) if shown != "...")
+            example = "".join(f" Example: `{toml(shown)}`." for shown in _examples(field.type) if shown != "...")
             default = (
-                "required" if field.required else "none" if field.default in (None, ()) else f"`{_toml(field.default)}`"
+                "required" if field.required else "none" if field.default in (None, ()) else f"`{toml(field.default)}`"
             )
             if field.default is None and _limit(field.type):
                 default = f'`"{UNLIMITED}"`'

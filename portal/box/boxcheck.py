@@ -18,11 +18,16 @@ NAMES: Final = {"uplink": WAN, "lan": LAN}
 def check(name: str, text: str) -> tuple[SiteConfig | None, list[Mistake]]:
     """Configuration (None with any mistake) and all mistakes. The files that it names are looked for on this box."""
     config, mistakes = site.check_text(name, text, files=True, here=False)
-    if config is None:
-        return None, mistakes
+    mistakes += [] if config is None else names(name, config)
+    return (None if mistakes else config), mistakes
+
+
+def names(name: str, config: SiteConfig) -> list[Mistake]:
+    """Interfaces that the file ``name`` calls otherwise than a box does."""
+    found = []
     for table, given in (("uplink", config.uplink.interface), ("lan", config.lan.interface)):
         if given != NAMES[table]:
             message = f"On a flashed box this interface is called {NAMES[table]}, not {given}."
             hint = "Take the key out; which network card is the uplink says uplink.port."
-            mistakes.append(Mistake(name, f"{table}.interface", message, hint))
-    return (None if mistakes else config), mistakes
+            found.append(Mistake(name, f"{table}.interface", message, hint))
+    return found

@@ -1,7 +1,9 @@
 """Gives every network card its role and writes what networkd, hostapd, chrony, pppd and sshd read, once at each boot.
 
 It runs before systemd-networkd and must not bring anything up. What it writes follows from site.toml and from the cards
-that are there; with no site.toml yet it makes the interfaces of the setup page (portal.box.setup).
+that are there; where there has never been a site.toml it makes the interfaces of the setup page (portal.box.setup).
+Where there is one that cannot be read, or no /data, the LAN stays closed: nobody on it shall set up a box that works
+for a desa. The uplink asks for an address then, for whoever comes to mend it by ssh.
 
 Why cards are renamed here and not by udev alone: udev names a card when it is added, and the cards of the board were
 added before site.toml could be read. The .link files are for those that come later. Nobody uses the cards at this
@@ -24,7 +26,7 @@ from portal.box import radio as radios
 from portal.box.commands import say
 from portal.box.interfaces import Device, Medium, Roles, decide, moves
 from portal.box.places import Places
-from portal.config import SiteConfig, Uplink
+from portal.config import SiteConfig
 from portal.site import SiteErrors
 
 SETTLE_S: Final = 30
@@ -40,27 +42,27 @@ def configured(places: Places) -> SiteConfig | None:
     try:
         return site.load(places.site)
     except SiteErrors as errors:
-        # gerbang-prepare says the same and keeps the LAN closed; the uplink and ssh are for whoever comes to mend it.
         say(str(errors))
         return None
+
+
+def is_new(places: Places) -> bool:
+    """Has this box never had a site.toml? Not where its disk cannot be read."""
+    return places.data.is_mount() and not places.site.exists()
 
 
 def main(places: Places | None = None) -> int:
     places = places or Places()
     commands.tried("udevadm", "settle", f"--timeout={SETTLE_S}")
-    config = configured(places)
-    radio_can = _radios(config.wifi.country if config else "ID")
+    config = configured(places) or networkd.NOTHING
+    radio_can = _radios(config.wifi.country)
     there = [card for card in devices.present() if card.medium is Medium.ETHERNET or _is_ap(radio_can, card)]
-    roles = decide(there, config.uplink if config else Uplink())
-    for sentence in devices.rename(moves(roles.names(networkd.bottom(config) if config else "wan0"))):
+    roles = decide(there, config.uplink)
+    for sentence in devices.rename(moves(roles.names(networkd.bottom(config)))):
         say(sentence)
     _tell(roles)
-    if config is None:
-        written: Mapping[str, str] = networkd.setup_files(roles)
-    else:
-        written = networkd.files(config, roles)
-        _services(config, roles, radio_can, places)
-    _replace(places.networkd, written)
+    _replace(places.networkd, networkd.setup_files(roles) if is_new(places) else networkd.files(config, roles))
+    _services(config, roles, radio_can, places)
     commands.tried("udevadm", "control", "--reload")
     return os.EX_OK
 
@@ -84,7 +86,7 @@ def _services(config: SiteConfig, roles: Roles, radio_can: Mapping[str, radios.R
     first = services.of_lease((), config.uplink.dns, (services.PPP_DUMMY,) if config.uplink.kind == "pppoe" else ())
     files.put(places.resolv, services.resolvers(first))
     _put_or_remove(places.ppp_options, services.ppp_options(config) if config.uplink.kind == "pppoe" else None, 0o600)
-    _put_or_remove(places.hostapd, _hostapd(config, roles, radio_can), 0o600)
+    _put_or_remove(places.hostapd, None if config is networkd.NOTHING else _hostapd(config, roles, radio_can), 0o600)
 
 
 def _put_or_remove(path: Path, text: str | None, mode: int) -> None:

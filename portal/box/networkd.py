@@ -29,7 +29,7 @@ from portal.config import Site, SiteConfig
 
 Sections = list[tuple[str, list[str]]]
 SETUP_ADDRESS: Final = "10.77.0.1/24"
-_NO_SITE: Final = Site(code="00.00.00.0000")  # nothing here reads it
+NOTHING: Final = SiteConfig(site=Site(code="00.00.00.0000"))  # all at its default; of the site nothing is read here
 NO_ADDRESS: Final = ["DHCP=no", "LinkLocalAddressing=no", "IPv6AcceptRA=no", "IPv6SendRA=no"]
 
 
@@ -49,8 +49,7 @@ def files(config: SiteConfig, roles: Roles) -> dict[str, str]:
 
 def setup_files(roles: Roles) -> dict[str, str]:
     """The same before there is any site: an uplink that asks for an address, and a LAN with one for the setup page."""
-    nothing = SiteConfig(site=_NO_SITE)
-    found = _links(nothing, roles) | _networks(nothing, roles)
+    found = _links(NOTHING, roles) | _networks(NOTHING, roles)
     found["20-gerbang-lan.network"] = [
         ("Match", [f"Name={LAN}"]),
         ("Link", ["RequiredForOnline=no"]),
