@@ -34,6 +34,30 @@ libfuse3-3              tests
 e2fsprogs               tests
 strace                  tests
 "
+# What only `image` needs: Debian's part of the tree, the disk's, the update's; its tests' machine; and for a Pi's image
+# the processor that this machine does not have.
+readonly IMAGE_PACKAGES="
+debian-archive-keyring  tree
+git                     tree
+mmdebstrap              tree
+tar                     tree
+bmap-tools              disk
+dosfstools              disk
+e2fsprogs               disk
+genimage                disk
+mtools                  disk
+squashfs-tools          disk
+zstd                    disk
+openssl                 update
+rauc                    update
+openssh-client          tests
+ovmf                    tests
+qemu-system-x86         tests
+"
+readonly IMAGE_PACKAGES_PI="
+arch-test               emulation
+qemu-user-static        emulation
+"
 
 say() { printf 'build.sh: %s\n' "$*" >&2; }
 die() {
@@ -61,11 +85,12 @@ retry() {
 # Is one of these installed: "name" or "name|other"?
 installed() { dpkg-query -W -f '${db:Status-Status}\n' ${1//|/ } 2>/dev/null | grep -qx installed; }
 
+# Packages of a list that are missing: each line's first word.
 setup_packages() {
     local package missing=()
     while read -r package _; do
         [ -z "$package" ] || installed "$package" || missing+=("${package%%|*}")
-    done <<<"$PACKAGES"
+    done <<<"$1"
     [ ${#missing[@]} -gt 0 ] || return 0
     command -v apt-get >/dev/null || die $EX_UNAVAILABLE "this is not Debian; install what these packages hold, then try again: ${missing[*]}"
     install_packages "${missing[@]}"
@@ -106,11 +131,12 @@ setup_user() {
     useradd --system "$@" --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$user"
 }
 
+# More lists of packages may follow.
 setup() {
     # One at a time: several clones may be set up at once. The lock goes with the subshell.
     (
         flock 9
-        setup_packages
+        setup_packages "$PACKAGES${1:-}"
         setup_python
         setup_users
     ) 9>/run/lock/gerbang-setup.lock
@@ -177,8 +203,15 @@ verb_bench() {
     exec $VENV/bin/python -m bench "$@"
 }
 
+# image x86|pi|lock [options of `python -m image`]
 verb_image() {
-    die $EX_UNAVAILABLE "the flashable image is not built yet; it comes after the gateway itself. Until then: ./build.sh run --site FILE"
+    need_root image
+    case ${1:-} in
+    x86 | lock) setup "$IMAGE_PACKAGES" ;;
+    pi) setup "$IMAGE_PACKAGES$IMAGE_PACKAGES_PI" ;;
+    *) die $EX_USAGE "image of what? ./build.sh image x86, or image pi; image lock renews image/requirements.lock" ;;
+    esac
+    exec $VENV/bin/python -m image "$@"
 }
 
 verb_clean() {
@@ -195,7 +228,7 @@ usage: ./build.sh VERB [ARGUMENTS]
   test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations powercut e2e or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground
   bench [--only NAME,...] [--json FILE]   measure (--markdown docs/measurements.md renews its table)
-  image              build the flashable image (later)
+  image x86|pi [--output DIR] [--cache DIR]   build the flashable image (docs/image.md); `image lock` renews its Python lock
   clean              remove what setup and the tests left in this directory
 END
 }

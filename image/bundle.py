@@ -1,0 +1,33 @@
+"""Makes the signed update of a root file system (RAUC, verity). It must not know how a box takes it in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from image.commands import run
+from image.keys import Keys
+
+ROOT = "rootfs.img"
+
+
+def manifest(compatible: str, version: str) -> str:
+    update = f"[update]\ncompatible={compatible}\nversion={version}\n"
+    return f"{update}\n[bundle]\nformat=verity\n\n[image.rootfs]\nfilename={ROOT}\n"
+
+
+def make(root: Path, text: str, keys: Keys, work: Path, path: Path) -> None:
+    """A bundle with the manifest ``text``.
+
+    The directory is made anew each time: RAUC writes digests into the manifest, and refuses to see them twice.
+    """
+    content = work / "bundle"
+    if content.exists():
+        shutil.rmtree(content)
+    content.mkdir()
+    os.link(root, content / ROOT)
+    (content / "manifest.raucm").write_text(text, encoding="ascii")
+    path.unlink(missing_ok=True)
+    run("rauc", "bundle", f"--cert={keys.certificate}", f"--key={keys.key}", content, path, quiet=True)
+    run("rauc", "info", f"--keyring={keys.authority}", path, quiet=True)  # as a box will look at it
