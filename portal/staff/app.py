@@ -19,7 +19,7 @@ from portal.staff import (
     notices,
     review,
     shared,
-    technician_files,
+    technician_update,
     today,
     vouchers,
 )
@@ -39,7 +39,7 @@ PAGES = (
     devices.blueprint,
     audit.blueprint,
     review.blueprint,
-    technician_files.blueprint,
+    technician_update.blueprint,
 )
 """Each module of pages has one blueprint, named as the module."""
 MAX_FORM_BYTES = 256 * 1024

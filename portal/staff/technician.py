@@ -25,7 +25,7 @@ from portal.technician.words import like
 
 blueprint = flask.Blueprint("technician", __name__)
 
-PAGES: Final = ("health", "device", "rates", "speed", "config", "backup")
+PAGES: Final = ("health", "device", "rates", "speed", "config", "backup", "update")
 _SPEED: Final = "gerbang-speedtest"
 
 

@@ -57,38 +57,42 @@ def is_url(what: str) -> bool:
     return what.startswith(URLS)
 
 
-def install(at: Places, paths: Paths, order: Order, tell: Tell) -> Installed:
-    """Raises UpdateError; the box is then as it was, but for the slot that does not run."""
-    running = places.running_slot()
-    if running is None:
+def running_slot() -> str:
+    """Raises UpdateError on a machine that is no box."""
+    found = places.running_slot()
+    if found is None:
         raise UpdateError(errors.NO_BOX, "This machine has no slots.", "Only an installed image can be updated.")
-    with _locked(at):
-        known = state.load(at.state)
-        if (refusal := offer.readiness(known, running)) is not None:
-            raise refusal
-        system = rauc.system()
-        tell(0, "check")
-        with _bundle(at, order, system.devices[running], tell) as (what, found):
-            version = places.version()
-            for refusal in (
-                offer.objection(found, system.compatible, version, force=order.force),
-                offer.room(places.free_bytes(at.update), 2 * _database_bytes(paths)),
-            ):
-                if refusal is not None:
-                    raise refusal
-            trial = Trial(
-                slot=places.other(running),
-                version=found.version,
-                before_version=version,
-                by=order.by,
-                role=order.role,
-                wall_s=time.time(),
-                before=facts.before(paths),
-            )
-            _write(at, known, trial, what, tell)
-        told = {"slot": trial.slot, "from": version, "to": found.version, "force": order.force}
-        records.audit(paths, order.by, order.role, "update.install", told)
-        return Installed(trial.slot, version, found.version)
+    return found
+
+
+def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -> Installed:
+    """Raises UpdateError; the box is then as it was, but for the slot that does not run."""
+    known = state.load(at.state)
+    if (refusal := offer.readiness(known, running)) is not None:
+        raise refusal
+    system = rauc.system()
+    tell(0, "check")
+    with _bundle(at, order, system.devices[running], tell) as (what, found):
+        version = places.version()
+        for refusal in (
+            offer.objection(found, system.compatible, version, force=order.force),
+            offer.room(places.free_bytes(at.update), 2 * _database_bytes(paths)),
+        ):
+            if refusal is not None:
+                raise refusal
+        trial = Trial(
+            slot=places.other(running),
+            version=found.version,
+            before_version=version,
+            by=order.by,
+            role=order.role,
+            wall_s=time.time(),
+            before=facts.before(paths),
+        )
+        _write(at, known, trial, what, tell)
+    told = {"slot": trial.slot, "from": version, "to": found.version, "force": order.force}
+    records.audit(paths, order.by, order.role, "update.install", told)
+    return Installed(trial.slot, version, found.version)
 
 
 def _write(at: Places, known: state.State, trial: Trial, what: str, tell: Tell) -> None:
@@ -197,30 +201,31 @@ def progress(at: Places) -> dict[str, Any] | None:
         return None
 
 
-def install_and_tell(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None) -> Installed:
-    """The same, with its progress for others to see. Raises UpdateError."""
-    try:
-        shown = Progress(at, order)
-    except OSError as error:
-        raise UpdateError(
-            errors.DENIED, f"{at.run} cannot be written: {error.strerror}.", "Start it with sudo."
-        ) from None
+def install(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None) -> Installed:
+    """Install it, with its progress for others to see. Raises UpdateError; the running slot is as it was then."""
+    running = running_slot()
+    with _locked(at):
+        try:
+            shown = Progress(at, order)
+        except OSError as error:
+            message = f"{at.run} cannot be written: {error.strerror}."
+            raise UpdateError(errors.DENIED, message, "Start it with sudo.") from None
 
-    def both(percent: int, step: str) -> None:
-        shown.tell(percent, step)
-        tell(percent, step)
+        def both(percent: int, step: str) -> None:
+            shown.tell(percent, step)
+            tell(percent, step)
 
-    try:
-        done = install(at, paths, order, both)
-    except UpdateError as error:
-        shown.end(error=error)
-        raise
-    except OSError as error:
-        told = UpdateError(errors.INSTALL, f"The update was not installed: {error}.", "Is the data disk well?")
-        shown.end(error=told)
-        raise told from error
-    shown.end(to=done.to_version)
-    return done
+        try:
+            done = _install(at, paths, order, running, both)
+        except UpdateError as error:
+            shown.end(error=error)
+            raise
+        except OSError as error:
+            told = UpdateError(errors.INSTALL, f"The update was not installed: {error}.", "Is the data disk well?")
+            shown.end(error=told)
+            raise told from error
+        shown.end(to=done.to_version)
+        return done
 
 
 def main(argument: str) -> int:
@@ -231,9 +236,9 @@ def main(argument: str) -> int:
     try:
         if told["from"] == "stick":
             with stick.mounted(at.run / "stick", order.what) as file:
-                done = install_and_tell(at, Paths(), replace(order, what=str(file)))
+                done = install(at, Paths(), replace(order, what=str(file)))
         else:
-            done = install_and_tell(at, Paths(), order)
+            done = install(at, Paths(), order)
             Path(order.what).unlink(missing_ok=True)
     except UpdateError as error:
         log.error("%s", error)

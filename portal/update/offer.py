@@ -47,11 +47,11 @@ def objection(bundle: Bundle, compatible: str, version: str, *, force: bool) -> 
     if force:
         return None
     try:
-        new, present = Version(bundle.version), Version(version)
+        new, present = number(bundle.version), number(version)
     except InvalidVersion:
         message = f"It cannot be told whether {bundle.version!r} is newer than {version!r}."
         return UpdateError(errors.VERSION, message, "If it is meant all the same: --force.")
-    if new == present:
+    if bundle.version == version:
         return UpdateError(errors.SAME, f"Version {version} runs already.", "To write it anew all the same: --force.")
     if new < present:
         message = (
@@ -62,10 +62,19 @@ def objection(bundle: Bundle, compatible: str, version: str, *, force: bool) -> 
     return None
 
 
+def number(version: str) -> Version:
+    """What orders versions: ``0.2.0`` of ``0.2.0-1a2b3c4d``. The rest names a commit, which is before or after
+    nothing.
+    """
+    return Version(version.partition("-")[0])
+
+
 def room(free_bytes: int, needed_bytes: int) -> UpdateError | None:
     """Is there room on the data disk, with the copy of the database that the first start of a new version makes?"""
+    return None if free_bytes >= needed_bytes + ROOM_BYTES else no_room(free_bytes, needed_bytes)
+
+
+def no_room(free_bytes: int, needed_bytes: int) -> UpdateError:
     needed = needed_bytes + ROOM_BYTES
-    if free_bytes >= needed:
-        return None
     message = f"The data disk has {free_bytes // 1_000_000} MB free; {needed // 1_000_000} MB are needed."
     return UpdateError(errors.ROOM, message, "Free space: old files in the data directory, or housekeeping.")

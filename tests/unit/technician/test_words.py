@@ -36,7 +36,7 @@ def literal(message_id: str) -> bool:
 
 PARTS = (
     *("level.", "part.", "method.", "reason.", "page.", "speed.problem.", "config.last-", "wait."),
-    *("why.voucher-", "why.rule-", "why.uplink-", "doctor.uplink-"),
+    *("why.voucher-", "why.rule-", "why.uplink-", "doctor.uplink-", "update.why-", "update.step-", "update.ended-"),
 )
 
 
