@@ -24,6 +24,7 @@ from portal import (
     cli_rollup,
     cli_staff,
     cli_technician,
+    cli_update,
     cli_vouchers,
 )
 from portal.cli_parts import (
@@ -261,6 +262,7 @@ for command in (
     *cli_hours.COMMANDS,
     *cli_staff.COMMANDS,
     *cli_technician.COMMANDS,
+    *cli_update.COMMANDS,
     *cli_outbox.COMMANDS,
     *cli_natlog.COMMANDS,
     *cli_journal.COMMANDS,
