@@ -143,6 +143,7 @@ def wrong_with_data(data: Path, promised: Promised) -> Iterator[str]:
     database = Database(paths.database)
     try:
         with database.read() as db:
+            yield from (f"database: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok")
             verdict = journalread.check(db, promised.head)
             yield from (f"journal before: {finding}" for finding in verdict.findings)
             acts = db.execute("SELECT count(*) FROM audit").fetchone()[0]
@@ -155,6 +156,7 @@ def wrong_with_data(data: Path, promised: Promised) -> Iterator[str]:
             return
         meter._database.close()
         with database.read() as db:
+            yield from (f"database after: {row[0]}" for row in db.execute("PRAGMA integrity_check") if row[0] != "ok")
             yield from (f"journal after: {finding}" for finding in journalread.check(db, promised.head).findings)
             sessions = {
                 row[0]: row[1:] for row in db.execute("SELECT id, mac, end_reason, down_bytes, boot_id FROM session")
