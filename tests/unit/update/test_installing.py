@@ -1,0 +1,341 @@
+"""An installation step by step with RAUC played: what is on the disk before, in between and after; and who may ask."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portal.paths import Paths
+from portal.update import asking, errors, facts, installing, places, rauc, records, service, slot, state, stick
+from portal.update.asking import Updates
+from portal.update.errors import UpdateError
+from portal.update.installing import Order
+from portal.update.places import Places
+from portal.update.rauc import Bundle
+from portal.update.service import Service
+from portal.update.state import Before, State
+
+BEFORE = Before(serving=True, line_up=True)
+NAME = "gerbang-x86-0.3.0-1a2b3c4d.raucb"
+
+
+class Rauc:
+    """What RAUC says, and what it saw of the disk when it was asked to install."""
+
+    def __init__(self) -> None:
+        self.bundle = Bundle("gerbang-x86", "0.3.0")
+        self.failure: UpdateError | None = None
+        self.saw: list[State] = []
+
+    def install(self, what: str, boot: Path, tell: Callable[[int, str], object], at: Places) -> None:
+        self.saw.append(state.load(at.state))
+        tell(40, "Checking bundle done.")
+        if self.failure is not None:
+            raise self.failure
+        tell(100, "Installing done.")
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Places:
+    found = Places(update=tmp_path / "update", boot=tmp_path, run=tmp_path / "run")
+    found.incoming.mkdir(parents=True)
+    state.save(found.state, State(proven="A"))
+    return found
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, at: Places, paths: Paths) -> Rauc:
+    found = Rauc()
+    paths.site.write_text('[site]\ncode = "64.03.01.2001"\n')
+    monkeypatch.setattr(places, "running_slot", lambda *_: "A")
+    monkeypatch.setattr(places, "version", lambda *_: "0.2.0")
+    monkeypatch.setattr(rauc, "system", lambda *_: rauc.System("gerbang-x86", {"A": at.boot / "a", "B": at.boot / "b"}))
+    monkeypatch.setattr(rauc, "info", lambda _: found.bundle)
+    monkeypatch.setattr(rauc, "install", lambda what, boot, tell: found.install(what, boot, tell, at))
+    monkeypatch.setattr(facts, "before", lambda _: BEFORE)
+    return found
+
+
+def order(**changes: Any) -> Order:
+    return Order(**{"what": f"/x/{NAME}", "by": "tono", "role": "technician", **changes})
+
+
+def test_what_is_installed_is_on_trial_and_the_trial_was_known_first(at: Places, paths: Paths, played: Rauc) -> None:
+    steps: list[tuple[int, str]] = []
+    done = installing.install(at, paths, order(), lambda *step: steps.append(step))
+    assert (done.slot, done.from_version, done.to_version) == ("B", "0.2.0", "0.3.0")
+    (seen,) = played.saw
+    assert seen.proven == "A" and seen.trial is not None and seen.trial.phase == "installing"
+    known = state.load(at.state)
+    assert known.proven == "A" and known.trial is not None
+    assert (known.trial.slot, known.trial.phase, known.trial.by, known.trial.before) == (
+        "B",
+        "installed",
+        "tono",
+        BEFORE,
+    )
+    assert steps[-1] == (100, "Installing done.")
+    told = installing.progress(at)
+    assert told is not None and told["ended"] and told["error"] is None and told["to"] == "0.3.0"
+    with sqlite3.connect(paths.database) as database:
+        entry = database.execute("SELECT actor, role, action, after FROM audit ORDER BY id DESC LIMIT 1").fetchone()
+    assert entry[:3] == ("tono", "technician", "update.install")
+    assert json.loads(entry[3]) == {"slot": "B", "from": "0.2.0", "to": "0.3.0", "force": False}
+
+
+def test_without_a_database_it_is_installed_too(at: Places, paths: Paths, played: Rauc) -> None:
+    paths.database.unlink()
+    assert installing.install(at, paths, order()).slot == "B" and played.saw
+
+
+def test_what_rauc_refuses_leaves_no_trial_and_is_told(at: Places, paths: Paths, played: Rauc) -> None:
+    played.failure = UpdateError(errors.INSTALL, "RAUC did not install it: no signature.", "")
+    with pytest.raises(UpdateError):
+        installing.install(at, paths, order())
+    assert state.load(at.state) == State(proven="A")
+    last = records.last(at)
+    assert last is not None and (last.outcome, last.code, last.by) == ("failed", errors.INSTALL, "tono")
+    told = installing.progress(at)
+    assert told is not None and told["ended"] and told["error"]["code"] == errors.INSTALL
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda p, at, _: setattr(p, "bundle", Bundle("gerbang-pi", "0.3.0")), errors.COMPATIBLE),
+        (lambda p, at, _: setattr(p, "bundle", Bundle("gerbang-x86", "0.1.0")), errors.DOWNGRADE),
+        (lambda p, at, _: setattr(p, "bundle", Bundle("gerbang-x86", "0.2.0")), errors.SAME),
+        (lambda p, at, _: state.save(at.state, State(proven="B")), errors.TRIAL),
+        (lambda p, at, patch: patch.setattr(places, "free_bytes", lambda _: 1000), errors.ROOM),
+        (lambda p, at, patch: patch.setattr(places, "running_slot", lambda: None), errors.NO_BOX),
+    ],
+)
+def test_what_may_not_be_installed_is_refused_before_anything_is_written(
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch, change: Any, code: str
+) -> None:
+    change(played, at, monkeypatch)
+    before = state.load(at.state)
+    with pytest.raises(UpdateError) as error:
+        installing.install(at, paths, order())
+    assert error.value.code == code and played.saw == [] and state.load(at.state) == before
+
+
+def test_one_at_a_time(at: Places, paths: Paths, played: Rauc) -> None:
+    with installing._locked(at), pytest.raises(UpdateError) as error:
+        installing.install(at, paths, order())
+    assert error.value.code == errors.BUSY and played.saw == [] and installing.progress(at) is None
+
+
+def test_progress_of_a_process_that_is_gone_is_that_it_was_cut_off(at: Places) -> None:
+    shown = installing.Progress(at, order())
+    shown.tell(30, "Updating slots")
+    told = installing.progress(at)
+    assert told is not None and not told["ended"] and told["what"] == NAME
+    at.progress.write_text(at.progress.read_text().replace(f'"pid": {os.getpid()}', '"pid": 4194305'))
+    told = installing.progress(at)
+    assert told is not None and told["ended"] and told["error"]["message"] == "It was cut off."
+
+
+def test_history_is_kept_in_order_and_bounded(at: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "KEPT", 3)
+    for number in range(5):
+        told = state.Outcome(
+            outcome="done", slot="B", from_version="0", to_version=str(number), by="tono", wall_s=float(number)
+        )
+        records.write(at, told)
+        with at.history.open("a") as file:
+            file.write('{"outcome": "to')  # a power cut
+    assert [line["to_version"] for line in records.history(at)] == ["2", "3", "4"]
+    last = records.last(at)
+    assert last is not None and last.to_version == "4"
+
+
+# --- the service ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Updates]:
+    """The service on a socket of its own; it ends when nobody asks."""
+    monkeypatch.setattr(service, "IDLE_S", 0.5)
+    path = tmp_path / "update.sock"
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    thread = threading.Thread(target=Service(at, paths, frozenset({os.getuid()})).serve, args=(listening,))
+    thread.start()
+    yield Updates(path)
+    thread.join(10)
+    assert not thread.is_alive(), "it ends by itself"
+    listening.close()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Children of the service, which are not started."""
+    found: list[Any] = []
+
+    class Child:
+        over = False
+
+        def __init__(self, command: Any, **_: Any) -> None:
+            found.append((json.loads(command[-1]), self))
+
+        def poll(self) -> int | None:
+            return 0 if self.over else None
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    return found
+
+
+def test_state_is_told(ask: Updates) -> None:
+    told = ask.state()
+    assert (told["slot"], told["version"], told["proven"], told["trial"]) == ("A", "0.2.0", "A", None)
+
+
+def test_an_upload_becomes_roots_own_before_a_child_reads_it(ask: Updates, at: Places, started: list[Any]) -> None:
+    (at.incoming / NAME).write_bytes(b"bundle")
+    ask.install("incoming", NAME, "tono", "technician", force=True)
+    ((told, child),) = started
+    assert told == {
+        "from": "incoming",
+        "what": str(at.update / "install.raucb"),
+        "by": "tono",
+        "role": "technician",
+        "force": True,
+    }
+    assert (at.update / "install.raucb").read_bytes() == b"bundle" and list(at.incoming.iterdir()) == []
+    assert (at.update / "install.raucb").stat().st_mode & 0o777 == 0o600
+    for again in (lambda: ask.install("stick", NAME, "tono", "technician"), ask.sticks, lambda: ask.reboot("tono")):
+        with pytest.raises(UpdateError) as error:
+            again()
+        assert error.value.code == errors.BUSY
+    child.over = True
+    ask.install("stick", NAME, "tono", "technician")
+    assert started[1][0]["from"] == "stick" and started[1][0]["what"] == NAME
+    started[1][1].over = True
+
+
+def link(at: Places) -> None:
+    (at.update / "secret").write_text("secret")
+    (at.incoming / NAME).symlink_to(at.update / "secret")
+
+
+def second_name(at: Places) -> None:
+    (at.update / "secret").write_text("secret")
+    (at.incoming / NAME).hardlink_to(at.update / "secret")
+
+
+@pytest.mark.parametrize("trick", [link, second_name, lambda at: (at.incoming / NAME).mkdir(), lambda at: None])
+def test_what_is_no_file_of_its_own_is_not_taken(
+    ask: Updates, at: Places, started: list[Any], trick: Callable[[Places], None]
+) -> None:
+    trick(at)
+    with pytest.raises(UpdateError) as error:
+        ask.install("incoming", NAME, "tono", "technician")
+    assert error.value.code == errors.BUNDLE and started == []
+    with contextlib.suppress(FileNotFoundError):
+        assert (at.update / "secret").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize(("source", "name"), [("stick", "../x.raucb"), ("elsewhere", NAME), ("incoming", "x")])
+def test_other_wishes_are_refused(ask: Updates, started: list[Any], source: str, name: str) -> None:
+    with pytest.raises(UpdateError) as error:
+        ask.install(source, name, "tono", "technician")
+    assert error.value.code == errors.REQUEST and started == []
+
+
+def test_sticks_are_looked_at_and_the_box_restarts_when_asked(ask: Updates, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stick, "offered", lambda _: [stick.Found(NAME, 5, "/dev/sdb1")])
+    restarts: list[bool] = []
+    monkeypatch.setattr(service, "restart", lambda: restarts.append(True))
+    assert ask.sticks() == [{"name": NAME, "bytes": 5, "device": "/dev/sdb1"}]
+    ask.reboot("tono")
+    assert restarts == [True]
+
+
+def test_who_is_not_named_may_not_even_look(
+    at: Places, paths: Paths, played: Rauc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs:
+
+        class Stranger:
+            """The guest pages' user at the other end."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(ours, name)
+
+            def getsockopt(self, *_: Any) -> bytes:
+                return service.PEERCRED.pack(1, 4711, 4711)
+
+        theirs.sendall(b'{"verb": "state"}\n')
+        Service(at, paths, frozenset({33}))._answer(Stranger())  # type: ignore[arg-type]
+        assert json.loads(theirs.recv(65536))["error"]["code"] == errors.DENIED
+
+
+@pytest.mark.parametrize("text", [b"\n", b"[]\n", b"{\n", b'{"verb": 3}\n', b"[" * 50_000 + b"\n"])
+def test_noise_is_answered_and_the_service_goes_on(ask: Updates, text: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(ask._path))
+        raw.sendall(text)
+        assert json.loads(raw.recv(65536))["error"]["code"] == errors.REQUEST
+    assert ask.state()["slot"] == "A"
+
+
+def test_where_nobody_listens_it_is_no_box(tmp_path: Path) -> None:
+    with pytest.raises(UpdateError) as error:
+        Updates(tmp_path / "none").state()
+    assert error.value.code == errors.UNREACHABLE and asking.SOCKET.name == "gerbang-update.sock"
+
+
+# --- early in a boot, and the deadline ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def marks(monkeypatch: pytest.MonkeyPatch, at: Places) -> list[Any]:
+    found: list[Any] = []
+    monkeypatch.setattr(rauc, "mark", lambda how, which, _: found.append((how, which)))
+    monkeypatch.setattr(slot, "restart", lambda: found.append("restart"))
+    monkeypatch.setattr(slot, "make_directories", lambda _: None)
+    monkeypatch.setattr(slot, "say", found.append)
+    return found
+
+
+def test_a_proven_slot_is_marked_at_once(at: Places, marks: list[Any]) -> None:
+    slot.begin(at, "A", "0.2.0")
+    assert marks == [("good", "booted")] and state.load(at.state) == State(proven="A", unready=1)
+
+
+def test_an_update_that_came_back_is_told_and_never_tried_again(at: Places, marks: list[Any]) -> None:
+    trial = state.Trial(slot="B", version="0.3.0", before_version="0.2.0", by="", role="", wall_s=0, phase="installed")
+    state.save(at.state, State(proven="A", trial=trial))
+    slot.begin(at, "A", "0.2.0")
+    assert marks[0].startswith("update back slot=A") and marks[1:] == [("bad", "other"), ("good", "booted")]
+    last = records.last(at)
+    assert last is not None and last.code == "not-started"
+
+
+def test_a_slot_that_only_stepped_in_goes_back(at: Places, marks: list[Any]) -> None:
+    state.save(at.state, State(proven="B"))
+    slot.begin(at, "A", "0.2.0")
+    assert marks[0] == ("active", "other") and marks[-1] == "restart"
+
+
+def test_the_deadline_gives_up_only_a_trial(at: Places, marks: list[Any], tmp_path: Path) -> None:
+    assert slot.deadline(at, "A") == os.EX_OK and marks == []
+    trial = state.Trial(slot="A", version="0.3.0", before_version="0.2.0", by="", role="", wall_s=0, phase="installed")
+    state.save(at.state, State(proven="B", trial=trial))
+    assert slot.deadline(at, "A") == slot.GIVEN_UP
+    known = state.load(at.state)
+    assert known.trial is not None and known.trial.failure == "hang"
+    assert slot.deadline(Places(update=tmp_path / "no-disk"), "A") == slot.GIVEN_UP
