@@ -21,7 +21,7 @@ from netctl.kernel.base import Kernel
 from netctl.statefile import Saved
 
 Level = Literal["ok", "warn", "fail"]
-START: Final = "Start it: `gerbang run --site FILE`, or the netctl service."
+START: Final = "Start it: `systemctl start gerbang-netctl`, or `gerbang run --site FILE`."
 
 
 class Finding(msgspec.Struct, frozen=True):

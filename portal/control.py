@@ -1,4 +1,4 @@
-"""Asks the running gateway's supervisor, over its control socket, to change the configuration or to say how it is.
+"""Asks who looks after the running gateway, over its control socket, to change the configuration or to say how it is.
 
 It must not know what a configuration holds. A request is one line of JSON, at most MAX_BYTES, with at most one open
 file beside it; the answer is one line of JSON. The other end is portal.changes. The standard library is all it needs.
@@ -136,7 +136,8 @@ class Control:
             raise ControlError(DENIED, message, "Use sudo.") from None
         except OSError as error:
             message = f"No gateway runs at {self._path}: {error.strerror or error}."
-            raise ControlError(UNREACHABLE, message, "Start it: `gerbang run`, or its systemd service.") from None
+            hint = "Start it: `systemctl start gerbang.target`, or `gerbang run`."
+            raise ControlError(UNREACHABLE, message, hint) from None
         answer: dict[str, Any] = json.loads(received)
         if "error" in answer:
             told = answer["error"]

@@ -31,10 +31,10 @@ from portal.staffing import FIRST_USERS
 from portal.store import db, facts
 from portal.store.db import StoreError
 from portal.technician.anonymous import Anonymous
+from portal.units import JOURNAL
 
 # Keys of site.toml whose values name people, places or secrets. The desa's code says which gateway it is: it stays.
 UNSAID: Final = {"name", "ssid", "reason", "key", "note", "user", "password"}
-JOURNAL: Final = ("journalctl", "--unit", "gerbang*", "--lines", "2000", "--no-pager", "--output", "short-iso")
 
 
 def make(out: IO[bytes], paths: Paths, site_file: Path) -> list[str]:
@@ -102,7 +102,7 @@ def _tables(paths: Paths) -> dict[str, Any]:
 
 
 def _log(paths: Paths) -> list[str]:
-    """The supervisor's last lines; where each process is a service of its own, the journal's."""
+    """The last lines as who looks after the processes has them; where that does not run, the journal's."""
     with contextlib.suppress(control.ControlError):
         return harmless(control.Control(paths.control_socket).log())
     done = subprocess.run(JOURNAL, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False, text=True)
