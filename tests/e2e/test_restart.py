@@ -119,6 +119,7 @@ def test_everything_killed_at_once_and_started_again(own_village: Village) -> No
             with _people_online([user]) as failures:
                 gateway.crash()
                 assert not gateway.answers(8080)
+                assert gateway.sql("SELECT seq FROM journal WHERE kind = 'stop'") == [], "nobody stopped in order"
                 time.sleep(1)
                 with pytest.raises(OSError):
                     stranger.connect(WEB, 443, timeout_s=1)
