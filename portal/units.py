@@ -7,7 +7,7 @@ that root reads for it. The standard library is all it needs.
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,7 +82,9 @@ def write_dropins(programs: Sequence[Program], runtime: Path = RUNTIME) -> bool:
             continue
         changed = True
         if text is None:
-            shutil.rmtree(path.parent)
+            path.unlink()
+            with contextlib.suppress(OSError):  # somebody else's drop-in is there too
+                path.parent.rmdir()
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
