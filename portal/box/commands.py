@@ -37,5 +37,14 @@ def tried(*command: str, stdin: str | None = None) -> str | None:
         return None
 
 
+def is_active(unit: str) -> bool:
+    """Does systemd have it running?"""
+    try:
+        run("systemctl", "--quiet", "is-active", unit)
+    except CommandError:
+        return False
+    return True
+
+
 def say(sentence: str) -> None:
     print(sentence, file=sys.stderr, flush=True)

@@ -13,6 +13,7 @@ moment: networkd starts after this has ended.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -54,17 +55,27 @@ def is_new(places: Places) -> bool:
 def main(places: Places | None = None) -> int:
     places = places or Places()
     commands.tried("udevadm", "settle", f"--timeout={SETTLE_S}")
-    config = configured(places) or networkd.NOTHING
+    prepare(configured(places) or networkd.NOTHING, places, setup=is_new(places))
+    return os.EX_OK
+
+
+def prepare(config: SiteConfig, places: Places, *, setup: bool) -> None:
+    """Names and files for this configuration; ``setup``: with the LAN and the Wi-Fi of the setup page."""
     radio_can = _radios(config.wifi.country)
     there = [card for card in devices.present() if card.medium is Medium.ETHERNET or _is_ap(radio_can, card)]
     roles = decide(there, config.uplink)
     for sentence in devices.rename(moves(roles.names(networkd.bottom(config)))):
         say(sentence)
     _tell(roles)
-    _replace(places.networkd, networkd.setup_files(roles) if is_new(places) else networkd.files(config, roles))
-    _services(config, roles, radio_can, places)
+    _replace(places.networkd, networkd.setup_files(config, roles) if setup else networkd.files(config, roles))
+    _services(config, places)
+    if setup:
+        files.put(places.setup_dnsmasq, services.setup_dnsmasq())
+        _setup_radio(config, roles, radio_can, places)
+    else:
+        named = None if config is networkd.NOTHING else _hostapd(config, roles, radio_can)
+        _put_or_remove(places.hostapd, named, 0o600)
     commands.tried("udevadm", "control", "--reload")
-    return os.EX_OK
 
 
 def _is_ap(radio_can: Mapping[str, radios.Radio], card: Device) -> bool:
@@ -79,14 +90,13 @@ def _replace(directory: Path, written: Mapping[str, str]) -> None:
             old.unlink()
 
 
-def _services(config: SiteConfig, roles: Roles, radio_can: Mapping[str, radios.Radio], places: Places) -> None:
+def _services(config: SiteConfig, places: Places) -> None:
     files.put(places.chrony, services.chrony(places))
     files.directory(places.ntp.parent, 0o755)
     files.put(places.sshd, services.sshd(config))
     first = services.of_lease((), config.uplink.dns, (services.PPP_DUMMY,) if config.uplink.kind == "pppoe" else ())
     files.put(places.resolv, services.resolvers(first))
     _put_or_remove(places.ppp_options, services.ppp_options(config) if config.uplink.kind == "pppoe" else None, 0o600)
-    _put_or_remove(places.hostapd, None if config is networkd.NOTHING else _hostapd(config, roles, radio_can), 0o600)
 
 
 def _put_or_remove(path: Path, text: str | None, mode: int) -> None:
@@ -108,6 +118,23 @@ def _hostapd(config: SiteConfig, roles: Roles, radio_can: Mapping[str, radios.Ra
     for note in use.notes:
         say(note)
     return radios.render(config, radio, use)
+
+
+def _setup_radio(config: SiteConfig, roles: Roles, radio_can: Mapping[str, radios.Radio], places: Places) -> None:
+    """A Wi-Fi of this boot alone, with a password: whoever joins may set the box up."""
+    use = None if roles.radio is None else radios.air(config, radio_can[roles.radio.phy], roles.radio.driver)
+    if roles.radio is None or use is None:
+        _put_or_remove(places.hostapd_setup, None, 0o600)
+        return
+    if not places.setup_wifi.exists():
+        from portal.staffing import new_password  # noqa: PLC0415  once in a box's life
+
+        made = {"ssid": f"Gerbang-{roles.radio.mac.replace(':', '')[-4:]}", "password": new_password()}
+        files.put(places.setup_wifi, json.dumps(made), 0o600)
+    wifi = json.loads(places.setup_wifi.read_text(encoding="utf-8"))
+    radio = radio_can[roles.radio.phy]
+    text = radios.render_setup(config.wifi.country, wifi["ssid"], wifi["password"], radio, use)
+    files.put(places.hostapd_setup, text, 0o600)
 
 
 def _radios(country: str) -> dict[str, radios.Radio]:

@@ -47,9 +47,12 @@ def files(config: SiteConfig, roles: Roles) -> dict[str, str]:
     return {name: _text(sections) for name, sections in (_links(config, roles) | _networks(config, roles)).items()}
 
 
-def setup_files(roles: Roles) -> dict[str, str]:
-    """The same before there is any site: an uplink that asks for an address, and a LAN with one for the setup page."""
-    found = _links(NOTHING, roles) | _networks(NOTHING, roles)
+def setup_files(config: SiteConfig, roles: Roles) -> dict[str, str]:
+    """The same before there is a site: the uplink as ``config`` has it, and a LAN with an address for the setup page.
+
+    Devices on it reach nothing but that page: nothing is forwarded.
+    """
+    found = _links(config, roles) | _networks(config, roles)
     found["20-gerbang-lan.network"] = [
         ("Match", [f"Name={LAN}"]),
         ("Link", ["RequiredForOnline=no"]),

@@ -94,3 +94,16 @@ class Places:
     @property
     def sshd(self) -> Path:
         return self.run / "sshd.conf"
+
+    @property
+    def hostapd_setup(self) -> Path:
+        return self.run / "hostapd-setup.conf"
+
+    @property
+    def setup_wifi(self) -> Path:
+        """Name and password of the setup page's Wi-Fi, for the console."""
+        return self.run / "setup-wifi.json"
+
+    @property
+    def setup_dnsmasq(self) -> Path:
+        return self.run / "setup-dnsmasq.conf"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from portal.box.interfaces import WAN
-from portal.box.networkd import pppoe_interface
+from portal.box.interfaces import LAN, WAN
+from portal.box.networkd import SETUP_ADDRESS, pppoe_interface
 from portal.box.places import Places
 from portal.config import SiteConfig
 
@@ -107,3 +107,26 @@ def _network_of(address: str) -> str:
 def of_lease(leased: Sequence[str], configured: Sequence[str], peer: Sequence[str]) -> tuple[str, ...]:
     """The resolvers to ask: those that site.toml names, else those that the line has told, each once."""
     return tuple(dict.fromkeys(configured or (*leased, *peer)))
+
+
+def setup_dnsmasq() -> str:
+    """Addresses for the technician's telephone, and every name leads to the setup page."""
+    own = SETUP_ADDRESS.partition("/")[0]
+    start = own.rpartition(".")[0]
+    lines = [
+        WRITTEN,
+        f"interface={LAN}",
+        "except-interface=lo",
+        "bind-dynamic",
+        "pid-file=",
+        "no-resolv",
+        "no-hosts",
+        f"address=/#/{own}",
+        f"dhcp-range={start}.50,{start}.150,10m",
+        "dhcp-authoritative",
+        "no-ping",
+        "leasefile-ro",
+        "log-facility=-",
+        "quiet-dhcp",
+    ]
+    return "\n".join(lines) + "\n"

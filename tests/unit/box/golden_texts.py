@@ -43,7 +43,7 @@ def networks(wanted: SiteConfig) -> Callable[[], str]:
 
 
 def setup() -> str:
-    written = networkd.setup_files(decide(CARDS, Uplink()))
+    written = networkd.setup_files(config(), decide(CARDS, Uplink()))
     return "".join(f"==> {name} <==\n{written[name]}\n" for name in sorted(written))
 
 
@@ -82,6 +82,7 @@ CASES: dict[str, Callable[[], str]] = {
     "pppd-own-resolvers": lambda: services.ppp_options(config(replace_dns(PPPOE))),
     "sshd": lambda: services.sshd(config(management=OFFICE)),
     "sshd-nobody": lambda: services.sshd(config(management=Management(ssh_from=()))),
+    "dnsmasq-setup": services.setup_dnsmasq,
     "resolv": lambda: services.resolvers(["203.0.113.53", "2001:db8::53"]),
 }
 

@@ -134,7 +134,8 @@ def test_no_two_desa_share_what_is_ones_own() -> None:
 
 
 def test_a_mistake_of_the_template_is_not_put_on_a_column() -> None:
-    _, wrong = flashconfig.make(table("kode", "64.03.01.2001"), '[lan]\naddress = "203.0.113.1/24"\ninterface = "eth1"\n')
+    bad = '[lan]\naddress = "203.0.113.1/24"\ninterface = "eth1"\n'
+    _, wrong = flashconfig.make(table("kode", "64.03.01.2001"), bad)
     assert [one.column for one in wrong] == ["lan.address"]
     assert "template" in wrong[0].message
     _, wrong = flashconfig.make(table("kode", "64.03.01.2001"), '[lan]\ninterface = "eth1"\n')

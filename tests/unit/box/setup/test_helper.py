@@ -1,0 +1,170 @@
+"""The root half of the setup page: what it is told it checks, and it does no more than its four verbs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portal.box import commands
+from portal.box.places import Places
+from portal.box.setup import helper as helpers
+from portal.box.setup import line
+from portal.box.setup.answers import Answers
+from portal.box.setup.helper import Helper
+from portal.config import SiteConfig, Uplink
+from portal.domain.uplink import Check
+
+GOOD = '[site]\ncode = "64.03.01.2001"\n'
+
+
+class Played:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.commands: list[tuple[str, ...]] = []
+        self.lines: list[SiteConfig] = []
+        monkeypatch.setattr(commands, "run", self.run)
+        monkeypatch.setattr(helpers.network, "prepare", self.prepare)
+        monkeypatch.setattr(helpers, "first_staff", lambda _config, _places: "operator  x\n")
+
+    def run(self, *command: str, **_more: Any) -> str:
+        self.commands.append(command)
+        return ""
+
+    def prepare(self, config: SiteConfig, _places: Places, *, setup: bool) -> None:
+        assert setup
+        self.lines.append(config)
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    for name in ("boot/firmware", "data/site", "data/gerbang", "data/identity", "run/gerbang-box"):
+        (tmp_path / name).mkdir(parents=True)
+    return Places(tmp_path)
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Played:
+    return Played(monkeypatch)
+
+
+def ask(places: Places, do: str, **more: Any) -> dict[str, Any]:
+    return Helper(places, places.root / "lock").answer({"do": do, **more})
+
+
+def test_a_line_is_brought_up_as_it_was_asked(places: Places, played: Played) -> None:
+    assert ask(places, "line", uplink={"kind": "pppoe", "user": "u", "password": "p", "vlan": 9}) == {}
+    (config,) = played.lines
+    assert (config.uplink.kind, config.uplink.vlan, config.uplink.user) == ("pppoe", 9, "u")
+    assert ("networkctl", "reload") in played.commands
+    assert ("systemctl", "start", "--no-block", "gerbang-pppoe.service") in played.commands
+    ask(places, "line", uplink={"kind": "dhcp"})
+    assert played.commands.count(("systemctl", "start", "--no-block", "gerbang-pppoe.service")) == 1
+
+
+@pytest.mark.parametrize(
+    "uplink",
+    [
+        {"kind": "pppoe"},
+        {"kind": "dhcp", "user": 'x"\nplugin /tmp/evil.so'},
+        {"kind": "pppoe", "user": "u", "password": 'x"\nplugin /tmp/evil.so'},
+        {"port": "usb"},
+        {"interface": "lo"},
+        {"check_url": "http://10.0.0.1/"},
+        {"kind": "static", "address": "x"},
+        {"vlan": "9; reboot"},
+    ],
+)
+def test_a_line_that_makes_no_sense_changes_nothing(places: Places, played: Played, uplink: dict[str, Any]) -> None:
+    assert "error" in ask(places, "line", uplink=uplink)
+    assert played.lines == []
+    assert played.commands == []
+
+
+def test_what_is_saved_is_checked_written_and_in_the_tray(places: Places, played: Played) -> None:
+    assert ask(places, "save", text=GOOD) == {"passwords": "operator  x\n"}
+    assert places.site.read_text() == GOOD
+    assert places.tray.read_text() == GOOD
+    assert "error" in ask(places, "save", text=GOOD.replace("2001", "2002"))
+    assert places.site.read_text() == GOOD
+
+
+def test_a_wrong_configuration_is_not_saved(places: Places, played: Played) -> None:
+    for text in ("", "[site]\ncode = 5\n", GOOD + '[lan]\ninterface = "eth0"\n', GOOD + "[site\n"):
+        assert "error" in ask(places, "save", text=text)
+    assert not places.site.exists()
+    assert "error" in ask(places, "restart")
+    assert played.commands == []
+
+
+def test_it_restarts_once_there_is_something_to_start_with(places: Places, played: Played) -> None:
+    ask(places, "save", text=GOOD)
+    assert ask(places, "restart") == {}
+    assert played.commands[-1] == ("systemctl", "--no-block", "reboot")
+
+
+def test_other_requests_are_none(places: Places, played: Played) -> None:
+    for request in (
+        {},
+        {"do": "run", "command": "sh"},
+        {"do": "line"},
+        {"do": "line", "uplink": 5},
+        {"do": ["save"]},
+        [],
+    ):
+        assert set(Helper(places).answer(request)) == {"error"}  # type: ignore[arg-type]
+    assert played.commands == []
+
+
+def test_requests_come_over_a_socket_until_it_closes(places: Places, played: Played) -> None:
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=helpers.serve, args=(ours, Helper(places)))
+    thread.start()
+    with theirs, theirs.makefile("rwb") as lines:
+        for line_ in (b"no json\n", b'{"do": "state"}\n'):
+            lines.write(line_)
+            lines.flush()
+            answer = json.loads(lines.readline())
+        assert answer == {"radio": None, "ports": [], "device": ""}
+    theirs.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    ours.close()
+
+
+def test_a_line_is_looked_at_step_by_step() -> None:
+    def check() -> Check:
+        return Check(True, gateway=None, dns=True)
+
+    addresses = iter([None, None, "192.0.2.7"])
+    rows = line.look(
+        Uplink(), check=check, read_address=lambda: next(addresses), carrier=lambda: True, pause=lambda _s: None
+    )
+    assert [(row.name, row.well) for row in rows] == [
+        ("cable", True),
+        ("address", True),
+        ("router", None),
+        ("dns", True),
+        ("web", True),
+    ]
+    assert line.passed(rows)
+    rows = line.look(
+        Uplink(), check=check, read_address=lambda: None, carrier=lambda: False, pause=lambda _s: None, within_s=0
+    )
+    assert [(row.name, row.well) for row in rows] == [("cable", False), ("address", False)]
+    assert not line.passed(rows)
+    assert not line.passed([])
+
+
+def test_answers_become_a_site_toml() -> None:
+    answers = Answers().with_step("site", {"site.code": " 6403012001 ", "site.name": 'A "b"', "evil": "x"})
+    answers = answers.with_step("line", {"uplink.kind": "static", "uplink.dns": "203.0.113.53, 203.0.113.54"})
+    assert answers.document() == {
+        "site": {"code": "64.03.01.2001", "name": 'A "b"'},
+        "uplink": {"kind": "static", "dns": ["203.0.113.53", "203.0.113.54"]},
+    }
+    assert {mistake.key for mistake in answers.mistakes()} == {"uplink.address", "uplink.gateway"}
+    assert answers.mistakes("site") == []
