@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from packaging.version import InvalidVersion, Version
-
 from portal.update import errors
 from portal.update.errors import UpdateError
 from portal.update.rauc import Bundle
@@ -48,7 +46,7 @@ def objection(bundle: Bundle, compatible: str, version: str, *, force: bool) -> 
         return None
     try:
         new, present = number(bundle.version), number(version)
-    except InvalidVersion:
+    except ValueError:
         message = f"It cannot be told whether {bundle.version!r} is newer than {version!r}."
         return UpdateError(errors.VERSION, message, "If it is meant all the same: --force.")
     if bundle.version == version:
@@ -62,11 +60,15 @@ def objection(bundle: Bundle, compatible: str, version: str, *, force: bool) -> 
     return None
 
 
-def number(version: str) -> Version:
-    """What orders versions: ``0.2.0`` of ``0.2.0-1a2b3c4d``. The rest names a commit, which is before or after
-    nothing.
+def number(version: str) -> tuple[int, ...]:
+    """What orders versions: ``0.2.0`` of ``0.2.0-1a2b3c4d``. The rest names a commit, which is before or after nothing.
+
+    ValueError: it is no such number.
     """
-    return Version(version.partition("-")[0])
+    found = [int(part) for part in version.partition("-")[0].split(".")]
+    while found and found[-1] == 0:  # 0.2 is 0.2.0
+        found.pop()
+    return tuple(found)
 
 
 def room(free_bytes: int, needed_bytes: int) -> UpdateError | None:
