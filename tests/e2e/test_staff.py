@@ -58,6 +58,10 @@ REPORTS = [
     "/review/compare?a=2026-02&b=2026-01",
 ]
 REPORT_SCREENS = [Screen(width, 800, scheme) for width in (320, 1280) for scheme in ("light", "dark")]
+CUT_CAPTIONS = """
+return [...document.querySelectorAll(".scroll caption")].filter(one =>
+  one.getBoundingClientRect().right > one.closest(".scroll").getBoundingClientRect().right).map(one => one.textContent)
+"""  # of tables that scroll sideways: what is said above one must be readable without that
 LEAST_TAP_PX = 24  # WCAG 2.2, 2.5.8, level AA; links within sentences are excepted
 STATUS_LINES = ("403", "404", "422", "429")  # chromium notes answers that say no; the pages say it in words
 
@@ -179,6 +183,7 @@ class TestPages:
                 drawn = at.driver.execute_script("return [...document.images].map(one => [one.alt, one.naturalWidth])")
                 wanted = 330 if screen.width == 320 else 920
                 assert all(alt and width == wanted for alt, width in drawn), (path, drawn)
+                assert at.driver.execute_script(CUT_CAPTIONS) == [], path
                 at.assert_sound(f"rina{path.replace('/', '_')}")
                 assert serious_findings(at.driver) == [], path
 
