@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from image import firmware
+from image import accounts, firmware
 from image.commands import inside
 from image.errors import BuildError
 from image.layers import Recipe, fill
@@ -79,6 +79,7 @@ def _install(source: Path, path: Path) -> None:
 def switch_units(tree: Path, recipe: Recipe, units: Iterable[str]) -> None:
     """Users first: units name them. The product's units follow its preset, Debian's the layers."""
     inside(tree, "/usr/bin/systemd-sysusers")
+    accounts.pin(tree, recipe.ids)
     for unit in units:
         inside(tree, "/usr/bin/systemctl", "--quiet", "preset", unit)
     for verb, names in (("enable", recipe.enable), ("disable", recipe.disable), ("mask", recipe.mask)):

@@ -31,6 +31,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     disable: tuple[str, ...] = ()
     mask: tuple[str, ...] = ()
     alternatives: dict[str, str] = {}
+    ids: dict[str, int] = {}  # of accounts that own files which outlive an update
     firmware: tuple[str, ...] = ()  # globs below /usr/lib/firmware; all that none of them names is left out
     remove: tuple[str, ...] = ()  # globs below /
 
@@ -53,6 +54,7 @@ class Recipe:
     disable: tuple[str, ...]
     mask: tuple[str, ...]
     alternatives: Mapping[str, str]
+    ids: Mapping[str, int]
     firmware: tuple[str, ...]
     remove: tuple[str, ...]
     files: tuple[tuple[Path, str], ...]
@@ -88,6 +90,7 @@ def recipe(target: str, set_variables: Mapping[str, str], directory: Path = LAYE
         disable=tuple(unit for _, part in parts for unit in part.disable),
         mask=tuple(unit for _, part in parts for unit in part.mask),
         alternatives={key: value for _, part in parts for key, value in part.alternatives.items()},
+        ids={key: number for _, part in parts for key, number in part.ids.items()},
         firmware=tuple(pattern for _, part in parts for pattern in part.firmware),
         remove=tuple(pattern for _, part in parts for pattern in part.remove),
         files=tuple((source, to) for _, source, to in files),
@@ -101,6 +104,8 @@ def contradictions(parts: Iterable[tuple[str, Part]]) -> list[str]:
         *twice("package", ((name, package) for name, part in parts for package in part.packages)),
         *twice("variable", ((name, key) for name, part in parts for key in part.variables)),
         *twice("alternative", ((name, key) for name, part in parts for key in part.alternatives)),
+        *twice("account", ((name, key) for name, part in parts for key in part.ids)),
+        *twice("number", ((name, str(number)) for name, part in parts for number in part.ids.values())),
         *twice("unit", ((name, unit) for name, part in parts for unit in (*part.enable, *part.disable, *part.mask))),
     ]
 

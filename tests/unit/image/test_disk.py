@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image import disk, layers
+from image import bootloader, disk, layers
 from image.errors import BuildError
 from image.layers import fill
 from image.targets import TARGETS
@@ -69,6 +69,13 @@ def test_a_kernel_that_panics_starts_again_and_the_overlay_can_be_written(target
     words = disk.kernel_arguments(TARGETS[target]).split()
     assert {"rw", "panic=10", "overlayroot=tmpfs:recurse=0", "rootfstype=squashfs"} <= set(words)
     assert "ro" not in words
+
+
+def test_what_is_compiled_into_grub_has_no_comment_and_ends_in_a_reboot() -> None:
+    assert bootloader.first_lines(TARGETS["x86"]).splitlines() == [
+        "search.fs_label GERBANG root",
+        *("set prefix=($root)/grub", "configfile ($root)/grub/grub.cfg", "sleep 5", "reboot"),
+    ]
 
 
 def test_the_fat_partition_has_the_label_that_is_mounted() -> None:

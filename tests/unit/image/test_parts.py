@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from image import bundle, customise, firmware, keys, release, rootfs, sbom
+from image import accounts, bundle, customise, firmware, keys, release, rootfs, sbom
 from image.errors import BuildError
 from image.layers import Recipe
 
@@ -39,7 +39,7 @@ def recipe(**changes: object) -> Recipe:
     empty: dict[str, object] = dict.fromkeys(
         ("packages", "enable", "disable", "mask", "firmware", "remove", "files"), ()
     )
-    return Recipe(**{**empty, "variables": {}, "alternatives": {}, **changes})  # type: ignore[arg-type]
+    return Recipe(**{**empty, "variables": {}, "alternatives": {}, "ids": {}, **changes})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,33 @@ def test_the_list_is_the_same_for_the_same_image_in_whatever_order_it_was_found(
     assert told["components"][-1]["purl"] == "pkg:pypi/flask-login@0.6.3"
     assert told["components"][-1]["licenses"] == [{"expression": "MIT"}]
     assert told["serialNumber"] != json.loads(sbom.document("gerbang-x86", "1.1", 0, found))["serialNumber"]
+
+
+PASSWD = (
+    "root:x:0:0::/root:/bin/sh\ngerbang:x:997:998::/:/x\ngerbang-staff:x:996:998::/:/x\ndnsmasq:x:101:65534::/:/x\n"
+)
+GROUP = "root:x:0:\nnogroup:x:65534:\ngerbang:x:998:\n"
+
+
+def test_accounts_get_the_numbers_that_a_layer_names() -> None:
+    new = accounts.renumber(PASSWD, GROUP, {"gerbang": 880, "gerbang-staff": 881, "dnsmasq": 882})
+    assert new.passwd.splitlines() == [
+        "root:x:0:0::/root:/bin/sh",
+        "gerbang:x:880:880::/:/x",
+        "gerbang-staff:x:881:880::/:/x",
+        "dnsmasq:x:882:65534::/:/x",
+    ]
+    assert new.group == "root:x:0:\nnogroup:x:65534:\ngerbang:x:880:\n"
+    assert (new.users, new.groups) == ({997: 880, 996: 881, 101: 882}, {998: 880})
+    again = accounts.renumber(new.passwd, new.group, {"gerbang": 880})
+    assert (again.passwd, again.group) == (new.passwd, new.group)
+
+
+def test_a_number_that_another_account_has_is_refused_and_so_is_an_unknown_account() -> None:
+    with pytest.raises(BuildError, match="number 101 is taken by the account dnsmasq"):
+        accounts.renumber(PASSWD, GROUP, {"gerbang": 101})
+    with pytest.raises(BuildError, match="account _chrony, which the tree does not have"):
+        accounts.renumber(PASSWD, GROUP, {"_chrony": 883})
 
 
 def test_a_layer_s_files_replace_the_tree_s_and_run_where_they_should(tmp_path: Path) -> None:
