@@ -12,7 +12,7 @@ import pytest
 from tests.village import story
 from tests.village.gateway import GerbangGateway
 from tests.village.phone import Phone
-from tests.village.village import Village
+from tests.village.village import Surroundings, Village
 
 NewPhone = Callable[[], Phone]
 
@@ -46,7 +46,7 @@ def gateway(village: Village) -> GerbangGateway:
 
 
 @contextmanager
-def phones_of(village: Village) -> Iterator[NewPhone]:
+def phones_of(village: Surroundings) -> Iterator[NewPhone]:
     """Hands out phones with leases; they leave the village at the end."""
     added: list[Phone] = []
 

@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.conftest import NewPhone, phones_of
+from tests.image import radio
 from tests.image.place import Place, Ready
 from tests.village.internet import REPOSITORY
 from tests.village.phone import Phone
 
-NewPhone = Callable[[], Phone]
 NewPlace = Callable[..., Place]
-# A box boots in a minute, and some tests boot it a few times.
-TEST_TIMEOUT_S = 900
+Figures = dict[str, str]
+FIGURES = pytest.StashKey[Figures]()
+# A box boots in a minute where the processors are idle, and some tests boot it a few times.
+TEST_TIMEOUT_S = 1800
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,6 +31,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root: it makes network namespaces"))
+    # One machine runs at a time, so the shared one is used up before others are switched on.
+    items.sort(key=lambda item: "tests/image/" in item.nodeid and "new_place" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """What a test has measured, by name: printed at the end, for docs/measurements.md. No figure fails a test."""
+    return pytestconfig.stash.setdefault(FIGURES, {})
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    found = config.stash.get(FIGURES, {})
+    if found:
+        terminalreporter.section("measured")
+        for name, value in found.items():
+            terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session")
@@ -42,51 +61,48 @@ def image() -> Path:
     return found[-1]
 
 
-def _places(image: Path, factory: pytest.TempPathFactory, name: str) -> Iterator[NewPlace]:
+@pytest.fixture(scope="session")
+def shared(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """The box that most tests share (SeaBIOS, with a radio): ask for ``place``."""
+    with Place(image, tmp_path_factory.mktemp("shared"), credentials=radio.PLUGGED) as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def first_boot(shared: Place) -> Ready:
+    """How the shared box's first boot went."""
+    return shared.boot()
+
+
+@pytest.fixture
+def place(shared: Place, first_boot: Ready) -> Place:
+    """The shared box, running. Whoever uses it leaves it running, and as it was."""
+    if not shared.machine.is_on:
+        shared.boot()
+    return shared
+
+
+@pytest.fixture
+def new_place(
+    image: Path, shared: Place, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[NewPlace]:
+    """Makes places with a fresh box that is off, for one test; the shared box is off meanwhile."""
+    if shared.machine.is_on:
+        shared.shut_down()
+    name = re.sub(r"\W+", "-", request.node.name)[:24]
     with ExitStack() as stack:
 
         def new(**options: Any) -> Place:
-            return stack.enter_context(Place(image, factory.mktemp(name), **options))
+            return stack.enter_context(Place(image, tmp_path_factory.mktemp(name), **options))
 
         yield new
 
 
 @pytest.fixture
-def new_place(
-    image: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[NewPlace]:
-    """Makes places with a fresh box that is off, for one test."""
-    yield from _places(image, tmp_path_factory, re.sub(r"\W+", "-", request.node.name)[:24])
-
-
-@pytest.fixture(scope="session")
-def first_boot(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Ready]]:
-    """The box that most tests share (SeaBIOS), and how its first boot went."""
-    for new in _places(image, tmp_path_factory, "shared"):
-        place = new()
-        yield place, place.boot()
-
-
-@pytest.fixture(scope="session")
-def place(first_boot: tuple[Place, Ready]) -> Place:
-    """The shared box. Whoever uses it leaves it running, and as it was."""
-    return first_boot[0]
-
-
-@pytest.fixture
 def new_phone(place: Place) -> Iterator[NewPhone]:
     """Hands out phones with leases; they leave the village at the end."""
-    added: list[Phone] = []
-
-    def new() -> Phone:
-        (phone,) = place.add_phones(1)
-        added.append(phone)
-        phone.dhcp()
-        return phone
-
-    yield new
-    for phone in added:
-        phone.close()
+    with phones_of(place) as new:
+        yield new
 
 
 @pytest.fixture

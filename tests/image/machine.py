@@ -18,7 +18,7 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,11 @@ class NotReached(AssertionError):
 
 
 class Machine:
-    """A box that is off at first. ``directory`` holds what is its own; ssh comes from ``source`` in ``outside``."""
+    """A box that is off at first. ``directory`` holds what is its own; ssh comes from ``source`` in ``outside``.
+
+    ``watchdog``: the hardware restarts a system that does not speak for half a minute. Emulated on a busy machine it
+    may do so to one that is well, so only who tests it has one.
+    """
 
     def __init__(
         self,
@@ -83,11 +87,15 @@ class Machine:
         key: Path,
         address: str,
         source: str,
+        credentials: Mapping[str, str],
+        watchdog: bool = False,
     ) -> None:
-        self.directory, self.disk, self.uefi = directory, disk, uefi
+        self.directory, self.disk, self.uefi, self.watchdog = directory, disk, uefi, watchdog
         self.address, self._source = address, source
         self._taps = (uplink, lan)
         self._outside, self._key = outside, key
+        # What a firmware hands to systemd (systemd.system-credentials(7)), so that the image need not be changed.
+        self._credentials = {"ssh.authorized_keys.root": key.with_suffix(".pub").read_text(), **credentials}
         self._ns = Namespace("machine")
         self._qemu: subprocess.Popen[Any] | None = None
         self._qmp: Monitor | None = None
@@ -107,7 +115,9 @@ class Machine:
     def _command(self) -> list[str]:
         command = ["qemu-system-x86_64", "-name", "gerbang", "-nodefaults", "-no-user-config", "-M", "q35"]
         command += ["-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)]
-        command += ["-display", "none", "-vga", "std", "-device", "virtio-rng-pci", "-device", "i6300esb"]
+        command += ["-display", "none", "-vga", "std", "-device", "virtio-rng-pci"]
+        if self.watchdog:
+            command += ["-device", "i6300esb"]
         if self.uefi:
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
             command += ["-drive", f"if=pflash,format=raw,file={self.directory}/vars.fd"]
@@ -115,8 +125,9 @@ class Machine:
         for name, tap, mac in zip(("uplink", "lan"), self._taps, (UPLINK_MAC, LAN_MAC), strict=True):
             command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
             command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
-        key = base64.b64encode(self._key.with_suffix(".pub").read_bytes()).decode()
-        command += ["-smbios", f"type=11,value=io.systemd.credential.binary:ssh.authorized_keys.root={key}"]
+        for name, text in self._credentials.items():
+            value = base64.b64encode(text.encode()).decode()
+            command += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={value}"]
         command += ["-chardev", f"file,id=console,path={self.console_file},append=on", "-serial", "chardev:console"]
         return [*command, "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
 
@@ -210,7 +221,13 @@ class Machine:
 
     # --- ssh --------------------------------------------------------------------------------------------------------
 
-    def _ssh_options(self) -> list[str]:
+    def ssh_refusal(self, source: str) -> str:
+        """What ssh says to root with the right key from another address; empty where it lets root in."""
+        alone = ["-oControlPath=none", *self._ssh_options(source), f"root@{self.address}", "true"]
+        done = self._outside.run(["ssh", *alone], check=False)
+        return done.stderr.strip() or f"exit code {done.returncode}" if done.returncode != 0 else ""
+
+    def _ssh_options(self, source: str | None = None) -> list[str]:
         values = {
             "BatchMode": "yes",
             "ConnectTimeout": "10",

@@ -111,7 +111,8 @@ class Internet:
         if self.lease is not None:
             lines += [f"dhcp-range={GATEWAY},static,255.255.255.0,1h", f"dhcp-host={self.lease},{GATEWAY}"]
             lines += ["no-ping", "leasefile-ro", "dhcp-authoritative", "quiet-dhcp"]
-            lines += [f"dhcp-option=option:router,{ROUTER}", f"dhcp-option=option:dns-server,{DNS}"]
+            given = {"router": ROUTER, "dns-server": DNS, "ntp-server": ROUTER}
+            lines += [f"dhcp-option=option:{name},{address}" for name, address in given.items()]
         lines += ["quiet-ra", "quiet-dhcp6"]  # nobody reads what it says after its start
         self._dns = self.ns.popen(
             ["dnsmasq", "--keep-in-foreground", "--conf-file=-", "--log-facility=-"],
