@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from portal.config import Uplink
 from portal.domain import localtime
 from portal.domain.model import EndReason
-from portal.domain.rollup import OS_FAMILIES, REASON_LOST, DayFigures, Line, Provider, SessionRecord
+from portal.domain.rollup import OS_FAMILIES, REASON_LOST, DayFigures, Line, PeriodFigures, Provider, SessionRecord
 from portal.domain.suppression import Hidden
 from portal.reports.report import Cell, Report, availability, decimal, whole
 from portal.reports.tables import FAMILY_WORDS, LINK_WORDS, make
@@ -77,6 +77,34 @@ def test_nothing_of_a_hidden_day_is_in_a_report() -> None:
     one, two = make(source), make(replace(source, days=days, sessions_of=sessions_of))
     for name, table in one.tables.items():
         assert list(table.rows()) == list(two.tables[name].rows()), name
+
+
+def test_a_median_into_which_a_hidden_day_has_run_is_not_told_and_left_out_of_the_periods() -> None:
+    source = sources.source((60, 12, 3, 41))
+    hidden, after = source.days[2].day, source.days[3]
+    asked: list[frozenset[dt.date]] = []
+
+    def period(without: frozenset[dt.date]) -> PeriodFigures:
+        asked.append(without)
+        return source.period(without)
+
+    days = [*source.days[:3], replace(after, ended_since=hidden)]
+    report = make(replace(source, days=days, period=period))
+    medians = column(report, "Lama sesi (median)")
+    assert medians[2:] == [Hidden.WITHHELD] * 2 and Hidden.WITHHELD not in medians[:2]
+    assert asked == [{hidden, after.day}]
+    assert value(report, "Sesi") == 3 * (60 + 12 + 41), "how many there were is told all the same"
+    told = {row[0]: row[1] for row in report.about.rows()}
+    left_out = ("Hari di luar median dan persentil ke-95", "Hari di luar jumlah sesi", "Hari yang disamarkan")
+    assert [told[name] for name in left_out] == [2, 1, 1]
+    assert any("2 hari tidak ikut dalam lama sesi (median)" in note for note in report.notes)
+
+
+def test_where_every_median_is_hidden_that_of_the_period_is_not_nothing() -> None:
+    source = sources.source((60, 12))
+    report = make(replace(source, days=[replace(one, ended=4) for one in source.days]))
+    assert value(report, "Lama sesi (median)") is value(report, "Bersamaan, persentil ke-95") is Hidden.WITHHELD
+    assert value(report, "Sesi") == 3 * 72
 
 
 def test_how_far_the_log_goes_is_told_by_a_hash_alone() -> None:
