@@ -87,5 +87,6 @@ def test_the_fat_partition_has_the_label_that_is_mounted() -> None:
     assert "ro" in mounts["/boot/firmware"][3].split(",")
     assert mounts["/data"][0] == "LABEL=data"
     assert {"noatime", "commit=30"} <= set(mounts["/data"][3].split(","))
-    for fields in mounts.values():
-        assert {"nofail", "x-systemd.device-timeout=90s"} <= set(fields[3].split(","))
+    for place in ("/boot/firmware", "/data"):
+        assert {"nofail", "x-systemd.device-timeout=90s"} <= set(mounts[place][3].split(","))
+    assert mounts["/var/lib/gerbang"][0] == "/data/gerbang"
