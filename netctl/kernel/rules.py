@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from netctl.kernel import optiontables
 from netctl.kernel.ruleset import BUILT_IN, PREFIX, TABLES, VERDICTS, Rule
 
 SONAMES: Final = {
@@ -96,6 +97,7 @@ def _import_iptc() -> Any:
     # every packet passes. These two are not used.
     for table in (iptc.Table, iptc.Table6):
         table.existing_table_names.update({"raw": False, "security": False})
+    optiontables.mend(iptc)
     return iptc
 
 
