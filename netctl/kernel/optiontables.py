@@ -2,7 +2,7 @@
 
 iptables 1.8.11 (Debian trixie) has made ``min`` and ``max`` of an option 64 bits wide (struct xt_option_entry in
 xtables.h), so that entries are 56 bytes apart and no longer 48. python-iptables 1.2 walks the tables with the old
-width: it finds the first option of an extension alone ("no such parameter"), and may end the process looking for others.
+width: it finds the first option of an extension alone ("no such parameter"), and may crash looking for others.
 """
 
 from __future__ import annotations
