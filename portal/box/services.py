@@ -30,7 +30,6 @@ def chrony(places: Places) -> str:
         "# A Raspberry Pi starts with the time of its last stop, days behind: set it, however late the line comes.",
         "makestep 1 -1",
         "rtcsync",
-        "leapsectz right/UTC",
         "# A client alone, that root can ask over its socket.",
         "port 0",
         "cmdport 0",
