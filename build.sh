@@ -172,7 +172,8 @@ verb_run() {
     exec $VENV/bin/gerbang run "$@"
 }
 
-# test [lint|unit|contract|kernel|migrations|powercut|e2e|tests/PATH ...] [pytest's options]; without a suite: all.
+# test [lint|unit|contract|kernel|migrations|powercut|e2e|image|tests/PATH ...] [pytest's options]; without a suite: all
+# but image, which builds one first.
 verb_test() {
     need_root test
     setup
@@ -182,6 +183,11 @@ verb_test() {
         case $1 in
         lint) lint=yes ;;
         unit | contract | kernel | migrations | powercut | e2e) suites+=("tests/$1") ;;
+        image)
+            setup "$IMAGE_PACKAGES"
+            image_for_tests x86
+            suites+=("tests/image")
+            ;;
         tests/*) suites+=("$1") ;;
         *) break ;;
         esac
@@ -196,6 +202,16 @@ verb_test() {
         $VENV/bin/python -m mypy
     fi
     [ ${#suites[@]} -eq 0 ] || exec $VENV/bin/python -m pytest "${suites[@]}" "$@"
+}
+
+# The image that tests/image boots is the newest in dist/: made now if anything that it is made of is newer still.
+image_for_tests() {
+    local made
+    [ -z "${GERBANG_IMAGE:-}" ] || return 0
+    mkdir -p dist
+    made=$(find dist -name "gerbang-*-$1.img" -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+    [ -n "$made" ] && [ -z "$(find pyproject.toml build.sh docs image netctl portal systemd -type f ! -name '*.pyc' -newer "$made" -print -quit)" ] ||
+        $VENV/bin/python -m image "$1"
 }
 
 verb_bench() {
@@ -226,7 +242,7 @@ usage: ./build.sh VERB [ARGUMENTS]
 
   setup              install what is missing: Debian packages, Python packages in .venv, the users gerbang, gerbang-staff
   demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
-  test [SUITE...]    all checks and tests; SUITE: lint unit contract kernel migrations powercut e2e or a path; then options of pytest
+  test [SUITE...]    all checks and tests but image; SUITE: lint unit contract kernel migrations powercut e2e image or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground
   bench [--only NAME,...] [--json FILE]   measure (--markdown docs/measurements.md renews its table)
   image x86|pi [--output DIR] [--cache DIR]   build the flashable image (docs/image.md); `image lock` renews its Python lock
