@@ -243,7 +243,7 @@ class Machine:
             "-F",
             "none",
             "-b",
-            self._source,
+            source or self._source,
             "-i",
             str(self._key),
             *(f"-o{name}={value}" for name, value in values.items()),
