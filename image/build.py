@@ -132,7 +132,7 @@ def assemble(target: Target, name: str, files: list[str], work: Path, epoch: int
     config.write_text(disk.genimage(target, name, "root.squashfs", files), encoding="utf-8")
     (work / "nothing").mkdir()
     run(
-        *("genimage", "--loglevel", "1", "--config", config, "--inputpath", stage, "--outputpath", work / "out"),
+        *("genimage", "--loglevel", "0", "--config", config, "--inputpath", stage, "--outputpath", work / "out"),
         *("--rootpath", work / "nothing", "--tmppath", work / "tmp"),
         # Times within the two file systems: mtools and mke2fs know these.
         env={"SOURCE_DATE_EPOCH": str(epoch), "E2FSPROGS_FAKE_TIME": str(epoch), "TZ": "UTC"},

@@ -116,8 +116,9 @@ def compile_all(tree: Path) -> None:
         shutil.rmtree(cache)
     command = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
     debian = ("/usr/lib/python3", f"/usr/lib/python{PYTHON}")
-    inside(tree, "/usr/bin/python3", *command, "-x", "/test/", *debian)
-    inside(tree, f"/{ENVIRONMENT}/bin/python", *command, f"/{ENVIRONMENT}/lib")
+    quiet = {"PYTHONWARNINGS": "ignore::SyntaxWarning"}  # python-iptables' backslashes
+    inside(tree, "/usr/bin/python3", *command, "-x", "/test/", *debian, env=quiet)
+    inside(tree, f"/{ENVIRONMENT}/bin/python", *command, f"/{ENVIRONMENT}/lib", env=quiet)
 
 
 def renew(python: Path, repository: Path, work: Path) -> None:
