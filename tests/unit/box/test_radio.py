@@ -102,3 +102,12 @@ def test_the_hidden_network_is_no_open_door() -> None:
     assert "wpa_key_mgmt=OWE" in hidden
     assert "ieee80211w=2" in hidden
     assert "ap_isolate=1" in hidden
+
+
+def test_what_iw_of_trixie_prints_is_read() -> None:
+    """The whole output for a radio of mac80211_hwsim under the rules of Indonesia: of its bands two are ours."""
+    (one,) = radio.parse((SAMPLES / "iw-phy-hwsim-6.9.txt").read_text()).values()
+    assert (one.access_point, one.access_points, one.protected_management) == (True, 2048, True)
+    assert (one.bands, one.ht, one.vht) == (("2.4", "5"), {"2.4", "5"}, {"5"})
+    numbers = [channel.number for channel in one.channels]
+    assert numbers == [*range(1, 14), *range(36, 65, 4), *range(149, 162, 4)]
