@@ -58,11 +58,12 @@ class Helper:
             return {"error": "That is no request."}
 
     def state(self, _request: Mapping[str, Any]) -> dict[str, Any]:
-        """What the radio and the LAN's ports are at, and whose box this is."""
+        """What the radio and the LAN's ports are at, whose box this is, and what was wrong with a site.toml."""
         radio = self._places.hostapd_setup.exists()
         running = commands.is_active(RADIO_UNIT) if radio else False
-        device = self._places.identity / "device-uuid"
+        device, wrong = self._places.identity / "device-uuid", self._places.site_error
         return {
+            "site_error": wrong.read_text(encoding="utf-8-sig", errors="replace") if wrong.exists() else "",
             "radio": running if radio else None,
             "ports": _ports_with_carrier(),
             "device": device.read_text(encoding="ascii").strip() if device.exists() else "",

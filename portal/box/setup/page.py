@@ -36,7 +36,8 @@ CSS: Final = Path(__file__).parents[2] / "guest/templates/style.css"
 MORE_CSS: Final = (
     "select{width:100%;min-height:3rem;padding:.5rem .75rem;border:2px solid var(--edge);border-radius:.5rem;"
     "background:var(--bg);color:var(--ink);font:inherit}"
-    "pre{overflow-x:auto;padding:.75rem;border:1px solid var(--line);border-radius:.5rem;font-size:.9375rem}"
+    "pre{padding:.75rem;border:1px solid var(--line);border-radius:.5rem;font-size:.9375rem;white-space:pre-wrap;"
+    "overflow-wrap:anywhere}"
     ".verdict{margin:0 0 .75rem;padding:.5rem 1rem;border:.1875rem solid currentColor;border-radius:.5rem;"
     "font-size:1.5rem;font-weight:700;text-align:center}.qr{background:#fff;padding:.5rem}"
 )
@@ -95,7 +96,7 @@ class Wizard:
     # --- pages ----------------------------------------------------------------------------------------------------
 
     def site(self) -> Any:
-        return self.show("site.html", number=1, mistakes=())
+        return self.show("site.html", number=1, mistakes=(), site_error=self._ask("state").get("site_error", ""))
 
     def take_site(self) -> Any:
         return self.step("site", 1) or _see_other("/line")

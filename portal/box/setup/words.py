@@ -27,6 +27,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
         "Alat ini baru. Empat langkah, sekitar sepuluh menit. Belum ada yang bisa dipakai warga sebelum selesai.",
         "This box is new. Four steps, some ten minutes. Nobody can use it before they are done.",
     ),
+    "site-error": ("site.toml di kartu belum benar", "The card's site.toml is not right yet"),
     "site.code": ("Kode desa Kemendagri", "The desa's Kemendagri code"),
     "site.code-hint": ("Contoh: 64.03.01.2001", "For example: 64.03.01.2001"),
     "site.name": ("Nama desa", "The desa's name"),

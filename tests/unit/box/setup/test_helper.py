@@ -128,7 +128,7 @@ def test_requests_come_over_a_socket_until_it_closes(places: Places, played: Pla
             lines.write(line_)
             lines.flush()
             answer = json.loads(lines.readline())
-        assert answer == {"radio": None, "ports": [], "device": ""}
+        assert answer == {"radio": None, "ports": [], "device": "", "site_error": ""}
     theirs.close()
     thread.join(5)
     assert not thread.is_alive()

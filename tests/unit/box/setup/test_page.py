@@ -151,6 +151,12 @@ def test_no_password_is_on_the_page_that_is_looked_at_again_nor_in_the_code(phon
     assert 'password = "rahasia-123"' in next(asked for asked in box.asked if asked["do"] == "save")["text"]
 
 
+def test_what_is_wrong_with_the_cards_file_is_shown_first(phone: FlaskClient, box: Box) -> None:
+    assert "site.toml di kartu" not in get(phone).text
+    box.answers["state"]["site_error"] = "1. Baris 2, site.code: <x>"
+    assert "Baris 2, site.code: &lt;x&gt;" in get(phone).text
+
+
 def test_nothing_is_saved_with_a_mistake_in_it(phone: FlaskClient, box: Box) -> None:
     assert get(phone, "/finish").location == "/"
     assert not [asked for asked in box.asked if asked["do"] == "save"]
