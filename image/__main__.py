@@ -6,6 +6,7 @@ It must not know how an image is built. Exit codes are those of sysexits(3).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -60,6 +61,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 def main() -> None:
     """Run a verb; every failure is one sentence and a code of sysexits(3)."""
+    # An end by SIGTERM takes back what was registered with the kernel, too (image.binfmt).
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     try:
         cli.main(prog_name="./build.sh image", standalone_mode=False)
     except click.exceptions.Exit as ended:
