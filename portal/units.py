@@ -122,6 +122,8 @@ class Units(Processes):
         except OSError as error:
             log("gerbang", f"systemd could not be told the ports: {error}")
         starting = {name for name in new if name in moved or name in fresh}
+        for name in sorted(starting):
+            log("gerbang", f"{name} answers on port {new[name].port} from now on")
         if starting:
             self._do("start", "--no-block", *(unit for name in new if name in starting for unit in _both(new[name])))
         return starting
