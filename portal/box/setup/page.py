@@ -40,6 +40,7 @@ MORE_CSS: Final = (
     "overflow-wrap:anywhere}"
     ".verdict{margin:0 0 .75rem;padding:.5rem 1rem;border:.1875rem solid currentColor;border-radius:.5rem;"
     "font-size:1.5rem;font-weight:700;text-align:center}.qr{background:#fff;padding:.5rem}"
+    ".secret{font-family:ui-monospace,monospace;white-space:nowrap}"
 )
 KINDS: Final = ("dhcp", "static", "pppoe", "usb")
 
@@ -142,7 +143,9 @@ class Wizard:
         config, rows = _config(self.answers), self.saved["rows"]
         passed = bool(self.rows) and lines.passed(rows)  # a line that nobody tested has not passed
         qr = card(config, self.saved["device"], passed)
-        return self.show("saved.html", config=config, rows=rows, passed=passed, qr=qr, saved=self.saved)
+        staff_pages, users = read_paper(self.saved["passwords"])
+        more = {"saved": self.saved, "staff_pages": staff_pages, "users": users}
+        return self.show("saved.html", config=config, rows=rows, passed=passed, qr=qr, **more)
 
     def restart(self) -> Any:
         _, broken = self.asked(4, "/saved", "restart")
@@ -239,6 +242,13 @@ def _wifi_rows(state: Mapping[str, Any]) -> list[Row]:
 def _without_password(answers: Answers) -> str:
     said = {key: "***" if key == "uplink.password" and text else text for key, text in answers.given.items()}
     return Answers(said).text().partition("\n\n")[2]
+
+
+def read_paper(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """The staff pages' address, and each name with its password, of what portal.staff.start.first_passwords wrote."""
+    heading, *lines = text.splitlines()
+    users = [line.split()[:2] for line in lines if line.startswith("  ")]
+    return heading.rpartition(" ")[2], [(name, password) for name, password in users]
 
 
 def card(config: SiteConfig, device: str, passed: bool) -> str:

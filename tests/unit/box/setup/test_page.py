@@ -15,6 +15,7 @@ from portal.box.setup import page
 from portal.box.setup.line import Row
 from portal.box.setup.words import _WORDS, words
 from portal.config import Uplink
+from portal.staff.start import first_passwords
 
 BASE = "http://10.77.0.1/"
 GOOD = [Row("cable", True), Row("address", True, "192.0.2.7"), Row("router", None), Row("dns", True), Row("web", True)]
@@ -29,7 +30,7 @@ class Box:
         self.answers: dict[str, dict[str, Any]] = {
             "state": {"radio": True, "ports": ["lan1"], "device": "3b1c"},
             "line": {},
-            "save": {"passwords": "operator  batuki-sorame-lipanu\n"},
+            "save": {"passwords": first_passwords("https://10.77.0.1:8444", {"operator": "batuki-sorame-lipanu"})},
             "restart": {},
         }
         self.rows = GOOD
