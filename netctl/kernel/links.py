@@ -254,7 +254,8 @@ def _offloads_off(name: str) -> list[str]:
     tool = IoctlEthtool(name)
     for offload in OFFLOADS:
         try:
-            tool.set_offload_flag(offload, 0)
+            if tool.get_offload_flags()[offload]:  # the kernel refuses to switch off what a card never had
+                tool.set_offload_flag(offload, 0)
         except Exception as exc:  # its own errors are no OSError
             warnings.append(f"{name}: {offload} stays on ({exc or type(exc).__name__})")
     tool.close()

@@ -94,8 +94,8 @@ def _shaping(netlink: Netlink) -> list[Feature]:
     try:
         egress = shaping.Egress(index, Direction.DOWN, None, 1500, "bfifo")
         htb = not netlink.transact([shaping.root_message(egress)])
-        bfifo = not netlink.transact(shaping.fixed_messages(egress))
-        fq_codel = not netlink.transact(shaping.fixed_messages(dataclasses.replace(egress, leaf="fq_codel")))
+        bfifo = _leaf_fits(netlink, egress)
+        fq_codel = _leaf_fits(netlink, dataclasses.replace(egress, leaf="fq_codel"))
     finally:
         netlink.transact([Message(_RTM_DELLINK, 0, _IFINFOMSG.pack(0, 0, index, 0, 0))])
     return [
@@ -108,6 +108,12 @@ def _shaping(netlink: Netlink) -> list[Feature]:
         ),
         Feature(name="qdisc bfifo", present=bfifo, required=not fq_codel, detail="takes the place of fq_codel"),
     ]
+
+
+def _leaf_fits(netlink: Netlink, egress: shaping.Egress) -> bool:
+    """Below a root of its own: a leaf of another kind that stands under the same handle the kernel does not replace."""
+    netlink.transact([shaping.delete_root_message(egress.index)])
+    return not netlink.transact([shaping.root_message(egress), *shaping.fixed_messages(egress)])
 
 
 def _scratch_link(netlink: Netlink, kind: str, name: str) -> int | None:
