@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from portal import changes
+from portal.control import Control, ControlError
 from tests.village import links, measure, story
 from tests.village.gateway import RUN, SITE_FILE, GerbangGateway, name_of, to_toml
 from tests.village.internet import WEB
@@ -103,8 +104,11 @@ def test_a_plans_change_reaches_a_running_download(village: Village, gateway: Ge
 
 def test_confirmed_it_is_the_sites_own_file(village: Village, gateway: GerbangGateway) -> None:
     old = gateway.box.read(SITE_FILE)
-    assert apply(gateway, plan=[FAST]).returncode == 0
-    assert config(gateway, "confirm").returncode == os.EX_TEMPFAIL, "nobody can have seen that it works"
+    gateway.box.write(CANDIDATE, to_toml(gateway.site | {"plan": [FAST]}))
+    asking = Control(gateway.box.root / str(RUN / "control.sock").lstrip("/"))  # sooner than a command could
+    asking.apply(gateway.box.read(CANDIDATE), "tester")
+    with pytest.raises(ControlError, match="only now being put into force"):
+        asking.confirm("tester")  # nobody can have seen that it works
     wait(lambda: ceils(gateway) == {"9000"})
     done = config(gateway, "confirm")
     assert done.returncode == 0, done.stderr
