@@ -88,9 +88,10 @@ class Station:
 
     def dhcp(self) -> str:
         """The address that a real DHCP client got and uses."""
-        self._box.run("cat > /run/client-lease && chmod 755 /run/client-lease", stdin=_LEASE)
+        # Not below /run, where nothing can be executed.
+        self._box.run("cat > /tmp/client-lease && chmod 755 /tmp/client-lease", stdin=_LEASE)
         udhcpc = ["busybox", "udhcpc", "-f", "-q", "-n", "-i", self.interface, "-t", "10", "-T", "2"]
-        return self.run(*udhcpc, "-s", "/run/client-lease").split()[-1]
+        return self.run(*udhcpc, "-s", "/tmp/client-lease").split()[-1]
 
     def browse(self) -> list[int]:
         """Status of the probe, the page, the tap and the probe again."""
@@ -113,4 +114,4 @@ def station(box: Machine, access_point: str = "ap0") -> Iterator[Station]:
     try:
         yield Station(box, interface)
     finally:
-        box.run(f"ip netns pids {CLIENT} | xargs -r kill; ip netns del {CLIENT}; rm -f /run/client*")
+        box.run(f"ip netns pids {CLIENT} | xargs -r kill; ip netns del {CLIENT}; rm -rf /run/client* /tmp/client*")
