@@ -24,7 +24,10 @@ WAN, WAN_PORT, WAN_VLAN, LAN, MANAGEMENT, RADIO = "wan0", "wanport", "wanvlan", 
 # Soldered to boards (Raspberry Pi 3 and before), though the bus is USB. Sold as adapters, too, but rarely.
 SOLDERED_USB: Final = ("smsc95xx", "lan78xx")
 # What phones and modems show themselves as. Never ports of the LAN: a telephone that is charged gives out addresses.
-TETHERS: Final = ("rndis_host", "cdc_ether", "cdc_ncm", "cdc_mbim", "cdc_eem", "ipheth", "qmi_wwan", "huawei_cdc_ncm")
+TETHERS: Final = (
+    *("cdc_eem", "cdc_ether", "cdc_mbim", "cdc_ncm", "cdc_subset", "huawei_cdc_ncm"),
+    *("ipheth", "qmi_wwan", "rndis_host", "sierra_net"),
+)
 
 
 class Medium(StrEnum):

@@ -52,11 +52,15 @@ def _lines(text: str) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Does it say nothing at all, as the example that the image brings? Then nobody has configured this box yet."""
+    """Does it say nothing yet, as the example that the image brings (`code = ""`)? Then nobody has configured it."""
     try:
-        return not tomllib.loads(text)
+        return _says_nothing(tomllib.loads(text))
     except tomllib.TOMLDecodeError:
         return False
+
+
+def _says_nothing(value: object) -> bool:
+    return all(map(_says_nothing, value.values())) if isinstance(value, dict) else value == ""
 
 
 def line_of(text: str, key: str) -> int | None:

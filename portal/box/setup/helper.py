@@ -85,10 +85,8 @@ class Helper:
     def _bring_up(self, config: SiteConfig) -> None:
         with contextlib.suppress(CommandError):
             commands.run("systemctl", "stop", PPPOE_UNIT)
-        for made in (WAN, WAN_VLAN, WAN_PORT, MANAGEMENT):  # of the last try: VLANs and bridges, never a card
-            with contextlib.suppress(OSError):
-                if not (Path("/sys/class/net") / made / "device").exists():
-                    commands.run("ip", "link", "delete", "dev", made)
+        for made in _made():
+            commands.run("ip", "link", "delete", "dev", made)
         network.prepare(config, self._places, setup=True)
         commands.run("networkctl", "reload")
         # A line of the same kind with other values, too: networkd asks anew.
@@ -117,6 +115,12 @@ class Helper:
             raise Refused("Nothing has been saved yet.")
         commands.run("systemctl", "--no-block", "reboot")
         return {}
+
+
+def _made(sys: Path = Path("/sys/class/net")) -> list[str]:
+    """What was made for the last try: VLANs and bridges, never a card."""
+    names = (MANAGEMENT, WAN, WAN_VLAN, WAN_PORT)  # those on top first: a VLAN goes with what it is on
+    return [name for name in names if (sys / name).exists() and not (sys / name / "device").exists()]
 
 
 def first_staff(config: SiteConfig, places: Places) -> str:

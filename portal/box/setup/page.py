@@ -144,7 +144,7 @@ class Wizard:
         passed = bool(self.rows) and lines.passed(rows)  # a line that nobody tested has not passed
         qr = card(config, self.saved["device"], passed)
         staff_pages, users = read_paper(self.saved["passwords"])
-        more = {"saved": self.saved, "staff_pages": staff_pages, "users": users}
+        more: dict[str, Any] = {"saved": self.saved, "staff_pages": staff_pages, "users": users}
         return self.show("saved.html", config=config, rows=rows, passed=passed, qr=qr, **more)
 
     def restart(self) -> Any:

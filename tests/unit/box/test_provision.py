@@ -76,8 +76,17 @@ def test_of_two_files_the_newer_counts_and_an_empty_one_never(places: Places) ->
     assert "2002" in places.site.read_text()
 
 
-def test_the_example_that_the_image_brings_is_no_configuration_and_no_mistake(places: Places) -> None:
-    put(places, '# Tulis kode desa:\n# [site]\n# code = "64.03.01.2001"\n')
+@pytest.mark.parametrize(
+    "text",
+    [
+        (Path(__file__).parents[3] / "image/boot/site.toml").read_text(),
+        '# [site]\n# code = "64.03.01.2001"\n',
+        '[site]\ncode = ""\nname = ""\n[uplink]\n',
+        "",
+    ],
+)
+def test_the_example_that_the_image_brings_is_no_configuration_and_no_mistake(places: Places, text: str) -> None:
+    put(places, text)
     assert take(places) == []
     assert not places.site.exists()
     assert not places.site_error.exists()

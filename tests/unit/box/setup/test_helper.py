@@ -84,6 +84,13 @@ def test_a_line_that_makes_no_sense_changes_nothing(places: Places, played: Play
     assert played.commands == []
 
 
+def test_only_what_was_made_for_the_last_try_is_taken_away(tmp_path: Path) -> None:
+    for name in ("wan0", "wanport", "lan0", "eth7"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "wanport/device").mkdir()
+    assert helpers._made(tmp_path) == ["wan0"]
+
+
 def test_what_is_saved_is_checked_written_and_in_the_tray(places: Places, played: Played) -> None:
     assert ask(places, "save", text=GOOD) == {"passwords": "operator  x\n"}
     assert places.site.read_text() == GOOD
