@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from portal.box import firmware
+from portal.box.commands import CommandError
 from portal.update import errors
 from portal.update.errors import UpdateError
 
 RAUC: Final = "/usr/bin/rauc"
-MOUNT: Final = "/usr/bin/mount"
 CONFIG: Final = Path("/etc/rauc/system.conf")
 MARK_S: Final = 60.0
 INFO_S: Final = 300.0  # over a satellite line too
@@ -41,24 +42,17 @@ Slot = Literal["booted", "other"]
 
 
 @contextlib.contextmanager
-def writable(boot: Path) -> Iterator[None]:
-    """The boot partition can be written meanwhile. Nothing is done where it is no mount of its own (tests)."""
-    if not boot.is_mount():
-        yield
-        return
-    _mount("rw", boot)
+def _writable(boot: Path) -> Iterator[None]:
+    """The boot partition can be written meanwhile, by nobody else of ours."""
     try:
-        yield
-    finally:
-        _mount("ro", boot)  # writes back what was changed first
-
-
-def _mount(how: str, boot: Path) -> None:
-    _run([MOUNT, "-o", f"remount,{how}", str(boot)], MARK_S)
+        with firmware.writable(boot):
+            yield
+    except (CommandError, OSError) as error:
+        raise UpdateError(errors.RAUC, f"{boot} cannot be made writable: {error}", "Restart the box.") from error
 
 
 def mark(how: Literal["good", "bad", "active"], slot: Slot, boot: Path) -> None:
-    with writable(boot):
+    with _writable(boot):
         _run([RAUC, "status", f"mark-{how}", slot], MARK_S)
 
 
@@ -98,7 +92,7 @@ def install(bundle: str, boot: Path, tell: Callable[[int, str], object]) -> None
 
     ``tell`` is called with percent and step.
     """
-    with writable(boot):
+    with _writable(boot):
         said: list[str] = []
         try:
             process = subprocess.Popen(
