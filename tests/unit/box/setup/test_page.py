@@ -99,6 +99,8 @@ def test_a_box_is_set_up_in_four_steps(phone: FlaskClient, box: Box) -> None:
     }
     card = get(phone, "/saved").text
     assert "batuki-sorame-lipanu" in card
+    assert ">3b1c</dd>" in card
+    assert "https://10.77.0.1:8444" in card
     assert "Désa &lt;b&gt;" in card
     assert 'src="data:image/svg+xml' in card
     assert "LULUS" in card and "BELUM LULUS" not in card
