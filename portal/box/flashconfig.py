@@ -28,6 +28,7 @@ from portal.config import SiteConfig
 
 MOST_LINES: Final = 2000
 LIST: Final = "daftar.csv"
+BY_US: Final = "Made by gerbang flash-config. Copy this file to the partition GERBANG of the card."
 CALLED: Final = {
     "kode": "site.code",
     "kode desa": "site.code",
@@ -239,9 +240,9 @@ def _made(number: int, count: int, config: SiteConfig, document: Mapping[str, An
     return Made(folder, config.site.code, config.site.name, written(document))
 
 
-def written(document: Mapping[str, Any]) -> str:
+def written(document: Mapping[str, Any], head: str = BY_US) -> str:
     """The document as a site.toml, with Windows' line ends, since there it is opened next."""
-    lines = ["# Made by gerbang flash-config. Copy this file to the partition GERBANG of the card."]
+    lines = [f"# {head}"]
     for table, part in document.items():
         for one in part if isinstance(part, list) else (part,):
             heading = f"[[{table}]]" if isinstance(part, list) else f"[{table}]"

@@ -64,7 +64,7 @@ class Answers:
         return tables
 
     def text(self) -> str:
-        return flashconfig.written(self.document()).replace("\r\n", "\n")
+        return flashconfig.written(self.document(), "Made on the setup page.").replace("\r\n", "\n")
 
     def mistakes(self, step: str | None = None) -> list[Mistake]:
         """All, or those of one step's keys."""
