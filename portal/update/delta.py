@@ -24,7 +24,7 @@ from portal.update.errors import UpdateError
 
 PIECE_BYTES: Final = 16 * 1024 * 1024
 MARGIN_BYTES: Final = 16 * 1024 * 1024
-LEVEL: Final = 19
+LEVEL: Final = 3  # what is not in the old image is compressed already: more effort saves nothing
 ANCHORS: Final = 24
 ANCHOR_BYTES: Final = 64
 
