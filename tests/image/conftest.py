@@ -13,6 +13,7 @@ import pytest
 
 from tests.e2e.conftest import NewPhone, phones_of
 from tests.image import radio
+from tests.image.machine import PATIENCE
 from tests.image.place import Place, Ready
 from tests.village.internet import REPOSITORY
 from tests.village.phone import Phone
@@ -21,7 +22,7 @@ NewPlace = Callable[..., Place]
 Figures = dict[str, str]
 FIGURES = pytest.StashKey[Figures]()
 # A box boots in a minute where the processors are idle, and some tests boot it a few times.
-TEST_TIMEOUT_S = 1800
+TEST_TIMEOUT_S = 1800 * PATIENCE
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

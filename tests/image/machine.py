@@ -35,6 +35,9 @@ UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
 TUNSETIFF, TUNSETCARRIER = 0x400454CA, 0x400454E2  # include/uapi/linux/if_tun.h
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 
+# Every wait for the box is so many times as long, for a machine that has much else to do.
+PATIENCE = float(os.environ.get("GERBANG_PATIENCE", "1"))
+
 
 class Tap:
     """A cable that ends in a network card of QEMU: interface ``name`` in ``ns``. It goes when this is closed.
@@ -162,6 +165,7 @@ class Machine:
         assert self._qemu is not None and self._qmp is not None
         self.hang_up()
         self._qmp.execute("system_powerdown")
+        timeout_s *= PATIENCE
         try:
             self._qemu.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -186,6 +190,13 @@ class Machine:
         return time.monotonic() - self._powered_s
 
     @property
+    def cpu_s(self) -> float:
+        """Processor time of QEMU since it was switched on: on a busy machine it tells more than the clock."""
+        assert self._qemu is not None
+        fields = Path(f"/proc/{self._qemu.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(int(ticks) for ticks in fields[11:13]) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def is_on(self) -> bool:
         return self._qemu is not None and self._qemu.poll() is None
 
@@ -208,6 +219,7 @@ class Machine:
 
     def wait_console(self, pattern: str, timeout_s: float, *, since: int | None = None) -> re.Match[str]:
         """Wait until the console shows a line that matches; NotReached with its end if it does not."""
+        timeout_s *= PATIENCE
         end_s = time.monotonic() + timeout_s
         while True:
             found = re.search(pattern, self.console(since=since), re.MULTILINE)
@@ -254,6 +266,7 @@ class Machine:
         if self._ssh is not None and self._ssh.poll() is None:
             return
         self.hang_up()
+        timeout_s *= PATIENCE
         end_s = time.monotonic() + timeout_s
         said = ""
         while time.monotonic() < end_s:
@@ -297,6 +310,7 @@ class Machine:
         pipe = subprocess.PIPE
         source = subprocess.DEVNULL if stdin is None else pipe
         child = self.popen(command, stdin=source, stdout=pipe, stderr=pipe, text=True)
+        timeout_s *= PATIENCE
         try:
             out, err = child.communicate(stdin, timeout=timeout_s)
         except subprocess.TimeoutExpired:

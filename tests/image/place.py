@@ -36,12 +36,16 @@ READY_WITHIN_S = 400.0
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the last unit of a boot prints; ``wall_s`` is since the box was switched on, firmware included."""
+    """What the last unit of a boot prints; ``wall_s`` is since the box was switched on, firmware included.
+
+    ``cpu_s`` is what of it the emulation needed of the processors.
+    """
 
     slot: str
     version: str
     up_s: float
     wall_s: float
+    cpu_s: float
 
 
 class Gateway:
@@ -173,7 +177,7 @@ class Place(Surroundings):
     def wait_ready(self, timeout_s: float = READY_WITHIN_S, *, since: int | None = None) -> Ready:
         """Wait for the line on the console; ``since`` as of ``Machine.wait_console``."""
         found = self.machine.wait_console(READY, timeout_s, since=since)
-        return Ready(found["slot"], found["version"], float(found["up"]), self.machine.on_for_s)
+        return Ready(found["slot"], found["version"], float(found["up"]), self.machine.on_for_s, self.machine.cpu_s)
 
     def shut_down(self) -> None:
         """Press the power button, and wait."""

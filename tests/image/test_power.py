@@ -10,6 +10,7 @@ import time
 import pytest
 
 from tests.image.conftest import Figures, NewPlace
+from tests.image.machine import PATIENCE
 from tests.image.place import Place
 from tests.village.http import HttpError
 from tests.village.phone import Phone
@@ -50,7 +51,7 @@ class Coming(threading.Thread):
         self._stop.set()
 
 
-@pytest.mark.timeout(60 * (CUTS + 5) * 2)
+@pytest.mark.timeout(120 * (CUTS + 5) * PATIENCE)
 def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figures) -> None:
     place = new_place(phones=PHONES)
     place.boot()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.image.conftest import NewPlace
-from tests.image.place import SITE
+from tests.image.place import READY_WITHIN_S, SITE
 from tests.village.gateway import to_toml
 from tests.village.phone import PROBE
 
@@ -33,8 +33,8 @@ def test_mistakes_are_told_beside_site_toml_and_mending_them_is_enough(new_place
     place = new_place(site=WRONG, phones=1)
     box = place.machine
     box.power_on()
-    box.wait_console("There is no good site.toml yet", 240)
-    box.wait_console(r"gerbang: not ready slot=A", 300)
+    box.wait_console("There is no good site.toml yet", READY_WITHIN_S)
+    box.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
     (phone,) = place.phones
     phone.dhcp()
     assert not phone.is_online(), "a box that nobody has configured lets nobody through"
@@ -54,7 +54,7 @@ def test_mistakes_are_told_beside_site_toml_and_mending_them_is_enough(new_place
 def test_a_box_that_nobody_has_configured_opens_the_setup_page(new_place: NewPlace) -> None:
     place = new_place(site=None, phones=1)
     place.machine.power_on()
-    place.machine.wait_console(r"gerbang: not ready slot=A", 300)
+    place.machine.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
     (phone,) = place.phones
     phone.dhcp()
     answer = phone.http(PROBE)
