@@ -1,0 +1,171 @@
+"""A to B and back: by hand, by itself, after a panic, a hang and power cuts in mid-install. The real RAUC and GRUB."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.image import updates
+from tests.image.conftest import NewPlace
+from tests.image.machine import NotReached
+from tests.image.place import READY_WITHIN_S, Place, Ready
+from tests.village.internet import WEB
+
+PORT = 8099
+BUNDLE = f"/data/gerbang-x86-{updates.VERSION}.raucb"
+CUTS = 10
+pytestmark = pytest.mark.timeout(3600)
+
+
+@pytest.fixture(scope="session")
+def update(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return updates.make(image, tmp_path_factory.mktemp("update"))
+
+
+@contextmanager
+def served(place: Place, directory: Path) -> Iterator[str]:
+    """A directory, from the village's Internet."""
+    command = [sys.executable, "-m", "http.server", "--bind", WEB, "--directory", str(directory), str(PORT)]
+    child = place.internet.ns.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(0.5)
+        yield f"http://{WEB}:{PORT}"
+    finally:
+        child.kill()
+        child.wait()
+        place.internet.ns.reap(child)
+
+
+def fetch(place: Place, update: Path) -> None:
+    """The bundle onto the box's data disk."""
+    with served(place, update.parent) as url:
+        place.machine.run(["busybox", "wget", "-q", "-O", BUNDLE, f"{url}/{update.name}"], timeout_s=300)
+
+
+def install(place: Place, what: str = BUNDLE, *more: str) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(
+        place.machine.run(["gerbang", "update", "install", what, "--json", *more], timeout_s=900)
+    )
+    return said
+
+
+def standing(place: Place) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(place.machine.run(["gerbang", "update", "status", "--json"]))
+    return said
+
+
+def restart(place: Place, within_s: float = 2 * READY_WITHIN_S) -> Ready:
+    """Until some slot is ready again, whichever and after however many starts."""
+    since = place.machine.mark()
+    place.gateway.hang_up()
+    place.machine.try_run(["systemctl", "--no-block", "reboot"])
+    place.machine.hang_up()
+    return place.wait_ready(within_s, since=since)
+
+
+def test_up_and_back_with_people_online(new_place: NewPlace, update: Path) -> None:
+    place = new_place(phones=2)
+    first = place.boot()
+    phone, late = place.phones
+    phone.dhcp()
+    phone.login()
+    fetch(place, update)
+    assert install(place) == {"slot": "B", "from": first.version, "to": updates.VERSION, "reboot": False}
+    waiting = standing(place)
+    assert waiting["slot"] == "A" and waiting["trial"]["phase"] == "installed"
+    assert waiting["trial"]["before"] == {"serving": True, "line_up": True}
+
+    ready = restart(place)
+    assert (ready.slot, ready.version) == ("B", updates.VERSION)
+    found = standing(place)
+    assert found["proven"] == "B" and found["trial"] is None and found["last"]["outcome"] == "done"
+    assert place.gateway.sql("PRAGMA user_version")[0]["user_version"] == 4
+    phone.wait_online(timeout_s=30)
+    late.dhcp()
+    late.login()
+    (sessions,) = place.gateway.sql("SELECT max(id) AS id FROM session")
+
+    # The slot breaks for good: GRUB finds no kernel there, and the old one serves with the data of then.
+    place.shut_down()
+    place.disk.overwrite(3, bytes(4 << 20))
+    back = place.boot(3 * READY_WITHIN_S)
+    assert (back.slot, back.version) == ("A", first.version)
+    assert place.gateway.sql("PRAGMA user_version")[0]["user_version"] == 3
+    found = standing(place)
+    assert found["last"]["outcome"] == "fallback" and found["went_back"]["lost"]["sessions"] >= 1
+    phone.wait_online(timeout_s=30)
+    assert not late.is_online(), "it came in after the copy was made"
+    late.login()
+    assert place.gateway.sql("SELECT max(id) AS id FROM session")[0]["id"] > sessions["id"]
+    assert place.machine.run(["gerbang", "journal", "verify"])
+    acts = [row["action"] for row in place.gateway.sql("SELECT action FROM audit ORDER BY id")]
+    assert acts[-1] == "database.back" and "update.install" in acts
+
+
+CODES = {"bad": "portal-silent", "panic": "not-ready", "hang": "hang", "freeze": "not-ready"}
+
+
+def test_a_version_with_a_mistake_comes_back_by_itself(new_place: NewPlace, update: Path) -> None:
+    place = new_place(watchdog=True)
+    first = place.boot()
+    fetch(place, update)
+    for how in updates.MISBEHAVIOURS:
+        place.machine.run(f"echo {how} >/data/misbehave && sync")
+        install(place)
+        back = restart(place, 3 * READY_WITHIN_S)
+        assert (back.slot, back.version) == ("A", first.version), how
+        found = standing(place)
+        assert found["proven"] == "A" and found["trial"] is None, how
+        assert (found["last"]["outcome"], found["last"]["code"]) == ("back", CODES[how]), how
+        assert place.machine.run("rauc status --output-format=json")
+    history = json.loads(place.machine.run(["gerbang", "update", "history", "--json"]))
+    assert [one["code"] for one in history] == [CODES[how] for how in updates.MISBEHAVIOURS]
+    # Without a mistake the very same bundle stays.
+    place.machine.run("rm /data/misbehave")
+    install(place)
+    assert restart(place).slot == "B"
+
+
+def test_power_cuts_in_mid_install_change_nothing(new_place: NewPlace, update: Path) -> None:
+    place = new_place()
+    first = place.boot()
+    fetch(place, update)
+    chance = random.Random(5)
+    for cut in range(CUTS):
+        percent = chance.choice([0, 20, 40, 60, 80, 80, 80, 80])
+        child = place.machine.popen(
+            ["gerbang", "update", "install", BUNDLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while (told := standing(place)["progress"]) is None or told["ended"] or told["percent"] < percent:
+            assert child.poll() is None, f"cut {cut}: it was installed before the cut"
+        time.sleep(chance.uniform(0, 4))
+        place.power_off()
+        child.kill()
+        child.wait()
+        place.machine.reap(child)
+        ready = place.boot()
+        assert (ready.slot, ready.version) == ("A", first.version), f"cut {cut} at {percent} %"
+        assert standing(place)["trial"] is None
+    install(place)
+    assert restart(place).slot == "B"
+
+
+def test_a_bundle_of_somebody_else_and_one_that_was_cut_off(new_place: NewPlace, update: Path) -> None:
+    place = new_place()
+    place.boot()
+    fetch(place, update)
+    place.machine.run(f"head -c 100000000 {BUNDLE} >/data/gerbang-cut.raucb")
+    done = place.machine.try_run(["gerbang", "update", "install", "/data/gerbang-cut.raucb", "--json"], timeout_s=300)
+    assert done.returncode == 65 and json.loads(done.stdout)["error"]["code"] == "bundle"
+    with pytest.raises(NotReached):
+        place.machine.run(["gerbang", "update", "install", "/etc/hostname"])
+    assert standing(place)["trial"] is None
