@@ -18,7 +18,7 @@ from tests.powercut.scripted import MACS, Script
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),  # hundreds of runs under strace, with the whole database checked after each
 ]
 WRITES = "pwrite64,ftruncate,fallocate"
 SYNCS = "fsync,fdatasync"
