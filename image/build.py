@@ -129,7 +129,7 @@ def assemble(target: Target, name: str, files: list[str], work: Path, epoch: int
     for path in sorted(stage.rglob("*")):
         os.utime(path, (epoch, epoch))
     config = work / "genimage.cfg"
-    config.write_text(disk.genimage(target, name, "root.squashfs", files), encoding="utf-8")
+    config.write_text(disk.genimage(target, name, "root.squashfs", files, epoch), encoding="utf-8")
     (work / "nothing").mkdir()
     run(
         *("genimage", "--loglevel", "0", "--config", config, "--inputpath", stage, "--outputpath", work / "out"),

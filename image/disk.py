@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -39,7 +40,7 @@ def variables(target: Target) -> dict[str, str]:
     }
 
 
-def genimage(target: Target, image: str, root: str, files: Iterable[str]) -> str:
+def genimage(target: Target, image: str, root: str, files: Iterable[str], epoch: int) -> str:
     """genimage's configuration. ``files``: paths below the boot partition's directory, which is called `boot`."""
     lines = [f'\t\tfile "{name}" {{\n\t\t\timage = "boot/{name}"\n\t\t}}' for name in files]
     known: Mapping[str, str] = {
@@ -51,6 +52,7 @@ def genimage(target: Target, image: str, root: str, files: Iterable[str]) -> str
         "IMAGE": image,
         "ROOT": root,
         "SLOT_SIZE": f"{SLOT_MIB}M",
+        "WHEN": time.strftime("%Y%m%d%H%M%S", time.gmtime(epoch)),
     }
     path = BOOT / f"{target.name}.genimage.cfg"
     return fill(path.read_text(encoding="utf-8"), known, str(path))

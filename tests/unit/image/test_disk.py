@@ -23,7 +23,7 @@ def filled(name: str, target: str) -> str:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_genimage_is_told_this(target: str) -> None:
-    text = disk.genimage(TARGETS[target], f"gerbang-1.0-{target}.img", "root.squashfs", FILES[target])
+    text = disk.genimage(TARGETS[target], f"gerbang-1.0-{target}.img", "root.squashfs", FILES[target], 86400)
     golden = GOLDEN / f"{target}.genimage.cfg"
     assert text == golden.read_text(encoding="utf-8")
 
