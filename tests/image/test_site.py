@@ -17,7 +17,7 @@ WRONG = (
             "[site]",
             'code = "64.03.01.201"',
             "[lan]",
-            'address = "8.8.8.1/24"',
+            'address = "198.51.99.1/24"',
             'colour = "red"',
             "[[plan]]",
             'id = "warga"',
