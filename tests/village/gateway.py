@@ -189,8 +189,11 @@ class GerbangGateway(Gateway):
     def crash(self) -> None:
         """kill -9 of the supervisor and of all that it started: nothing gets to clean up. Returns when all are gone."""
         while running := sorted(self.processes(), key=lambda process: name_of(process) != "run"):
-            for process in running:  # the supervisor's death asks the others to stop in order, and some were so quick
-                signal_process(process, signal.SIGSTOP)
+            # The supervisor's death asks the others to stop in order, and some were so quick. It is not stopped itself:
+            # nsenter, which waits for it, would stop with it (WUNTRACED) and never see its end.
+            for process in running:
+                if name_of(process) != "run":
+                    signal_process(process, signal.SIGSTOP)
             for process in running:
                 signal_process(process, signal.SIGKILL)
             for process in running:
