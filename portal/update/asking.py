@@ -17,8 +17,8 @@ TIMEOUT_S: Final = 60.0  # a stick may take its time
 class Updates:
     """Every method raises UpdateError; ``unreachable`` where this machine is no box."""
 
-    def __init__(self, path: Path = SOCKET) -> None:
-        self._path = path
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path or SOCKET
 
     def state(self) -> dict[str, Any]:
         """How updates stand here: portal.update.service.standing."""

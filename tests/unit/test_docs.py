@@ -93,7 +93,7 @@ def test_commands_named_in_docs_and_hints_exist() -> None:
     named: dict[tuple[str, str], str] = {}
     for path in [*DOCS, *PRODUCT]:
         text = path.read_text()
-        for program, verb in re.findall(r"`(gerbang|netctl) ([a-z]+)\b", text):
+        for program, verb in re.findall(r"`(gerbang|netctl) ([a-z]+(?:-[a-z]+)*)\b", text):
             named.setdefault((program, verb), path.name)
     unknown = {f"{program} {verb}": where for (program, verb), where in named.items() if (program, verb) not in known}
     assert not unknown, f"commands that do not exist are recommended: {unknown}"

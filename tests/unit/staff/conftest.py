@@ -22,6 +22,7 @@ from portal.staff.shared import Shared
 from portal.staffkey import StaffKey
 from portal.store import migrations, setup, staff
 from portal.store.db import Database
+from portal.update import asking
 from tests.unit.portal.fakes import Clock, Netctl
 
 GATEWAY = "10.77.0.1"
@@ -29,6 +30,12 @@ DESK = "10.77.0.9"
 PASSWORD = "tiga kata biasa"
 USERS = {"ani": Role.OPERATOR, "tono": Role.TECHNICIAN, "rina": Role.REVIEWER}
 TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
+
+
+@pytest.fixture(autouse=True)
+def no_box(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever this machine is, its update service is not asked."""
+    monkeypatch.setattr(asking, "SOCKET", tmp_path / "gerbang-update.sock")
 
 
 @dataclass
