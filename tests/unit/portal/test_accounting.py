@@ -34,6 +34,8 @@ from portal.store import journal, migrations, setup
 from tests.unit.portal.conftest import CONFIG, ZONE
 from tests.unit.portal.fakes import Clock, Netctl
 
+pytestmark = pytest.mark.timeout(400)  # a hundred lives, each of its steps on the disk
+
 VIEW = UplinkView()
 PLAN = Plan(id="warga", name="Warga", devices=2, session_minutes=480, idle_minutes=None)
 SITE = msgspec.structs.replace(CONFIG, plan=(PLAN,))
