@@ -18,10 +18,10 @@ TOLD_WITHIN_S = 240.0
 _NETWORK = "[Match]\nName=client0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\n"
 # A networkd beside the box's own: in a namespace, on a port of the LAN's bridge, with nothing of the other's in sight.
 _PROPERTIES: dict[str, str] = {
-    "Type": "notify",
+    "Type": "exec",
     "NetworkNamespacePath": "/run/netns/client",
     "BindReadOnlyPaths": "/run/client-network:/etc/systemd/network",
-    "TemporaryFileSystem": "/run/systemd/netif /run/systemd/network /run/dbus /var/lib/systemd",
+    "TemporaryFileSystem": "/run/systemd /run/dbus /var/lib/systemd",
     "ProtectKernelTunables": "yes",  # a read-only /sys: it does not wait for udev, which knows no namespaces
 }
 
@@ -44,7 +44,7 @@ def _networkd_hears(box: Machine) -> str:
     inside = "nsenter -m -t $(systemctl show -P MainPID client.service)"
     end_s = time.monotonic() + 60
     while time.monotonic() < end_s:
-        said = box.run(f"{inside} sh -c 'cat /run/systemd/netif/links/*'")
+        said = box.run(f"{inside} sh -c 'cat /run/systemd/netif/links/* || true'")
         known = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
         if known.get("ADDRESS_STATE") == "routable":
             return known.get("CAPTIVE_PORTAL", "")
