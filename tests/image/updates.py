@@ -39,8 +39,8 @@ TimeoutStartSec=infinity
     "usr/lib/systemd/system/gerbang-guest.service.d/misbehave.conf": """[Service]
 ExecStartPre=/bin/sh -c 'test "$(cat /data/misbehave 2>/dev/null)" != bad'
 """,
-    "usr/lib/systemd/system/gerbang-good.service.d/misbehave.conf": "[Service]\nEnvironment=WITHIN_S=90\n",
-    "usr/lib/systemd/system/gerbang-update-deadline.timer.d/misbehave.conf": "[Timer]\nOnBootSec=\nOnBootSec=200\n",
+    "usr/lib/systemd/system/gerbang-good.service.d/misbehave.conf": "[Service]\nEnvironment=WITHIN_S=120\n",
+    "usr/lib/systemd/system/gerbang-update-deadline.timer.d/misbehave.conf": "[Timer]\nOnBootSec=\nOnBootSec=420\n",
 }
 STEP: Final = """
 
