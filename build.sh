@@ -33,6 +33,7 @@ chromium-driver         tests
 libfuse3-3              tests
 e2fsprogs               tests
 strace                  tests
+zstd                    tests
 systemd                 tests
 "
 # What only `image` needs: Debian's part of the tree, the disk's, the update's; its tests' machine; and for a Pi's image
