@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from portal import control
+from portal import control, wholefile
 from portal.control import ControlError
 from portal.controlsocket import ControlSocket, Request
 from portal.logline import describe, log
 from portal.processes import Processes, python
-from portal.programs import CONFIGURATIONS, Orders, decode, encode, programs
+from portal.programs import CONFIGURATIONS, Orders, decode, encode, programs, put
 
 CONFIRM_WITHIN_S: Final = 60.0
 RENEW_AFTER_S: Final = 0.5  # the staff page that asked has its answer by then
@@ -285,7 +285,7 @@ class Changes:
     def _sweep(self, old: bytes) -> None:
         """Take netctl's own things away from the place where it worked before."""
         configuration = self._run / ".netctl-before.json"
-        write(configuration, old)
+        wholefile.write(configuration, old)
         command = python("netctl", "cleanup", "--config", str(configuration))
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(command, stdin=subprocess.DEVNULL, check=False, timeout=30)
@@ -296,7 +296,7 @@ class Changes:
         files = {name: content.decode() for name, content in before.items()}
         told = {"by": by, "before": files, "orders": encode(self.orders)}
         try:
-            write(self._run / TRIAL, json.dumps(told).encode(), 0o600)
+            wholefile.write(self._run / TRIAL, json.dumps(told).encode(), wholefile.PRIVATE)
         except OSError as error:
             message = f"The configuration that runs could not be put by: {error.strerror}."
             raise ControlError(control.FAILED, message, "Is /run full?") from None
@@ -309,7 +309,7 @@ class Changes:
 
     def _write(self, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
-            write(self._run / name, content)
+            put(self._run, name, content, self.orders.group)
 
 
 def _encoded(do: str, orders: Orders, **more: object) -> str:
@@ -339,31 +339,10 @@ def _memory(content: bytes) -> int:
     return descriptor
 
 
-def write(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Whole or not at all, and on the disk when it returns. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def keep(path: Path, text: str) -> None:
     """Make ``text`` the content of the site's own file; what it was stays beside it as ``*.previous``."""
-    mode = 0o644
+    mode = wholefile.PRIVATE  # it may hold passwords of the uplink's
     with contextlib.suppress(FileNotFoundError):
         mode = path.stat().st_mode & 0o777
-        write(path.with_name(path.name + ".previous"), path.read_bytes(), mode)
-    write(path, text.encode(), mode)
+        wholefile.write(path.with_name(path.name + ".previous"), path.read_bytes(), mode)
+    wholefile.write(path, text.encode(), mode)

@@ -11,7 +11,6 @@ import os
 import pwd
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +19,12 @@ from typing import Any, NoReturn
 import msgspec
 
 from netctl.api.types import encode
-from portal import blocklist, certificate, claim, clock, control, dnsmasq, privileges, site
+from portal import blocklist, certificate, claim, clock, control, dnsmasq, privileges, site, wholefile
 from portal.config import SiteConfig
 from portal.logline import log
 from portal.paths import Paths
 from portal.processes import python
-from portal.programs import ORDERS, Orders, decode
+from portal.programs import ORDERS, Orders, decode, put
 from portal.programs import encode as encode_orders
 from portal.store import setup
 from portal.store.db import StoreError
@@ -103,10 +102,10 @@ def write_configurations(text: str, config: SiteConfig, orders: Orders) -> None:
     paths = Paths(Path(orders.run), Path(orders.data))
     writers = (pwd.getpwnam(orders.user).pw_uid, *orders.writers)
     told = site.gateway_config(config, paths, writers, orders.group)
-    write(paths.site, text)
-    write(paths.netctl_config, msgspec.json.format(encode(told)).decode() + "\n")
+    put(paths.run, paths.site.name, text, orders.group)
+    put(paths.run, paths.netctl_config.name, msgspec.json.format(encode(told)) + b"\n", orders.group)
     write_dnsmasq(config, paths)
-    write(paths.run / ORDERS, encode_orders(orders))
+    put(paths.run, ORDERS, encode_orders(orders), orders.group)
 
 
 def apply(text: str, orders: Orders) -> Orders:
@@ -182,19 +181,6 @@ def directory(path: Path, uid: int, gid: int, mode: int) -> None:
     path.chmod(mode)
 
 
-def write(path: Path, text: str) -> None:
-    """Whole or not at all, readable for all: it holds no secrets, and dnsmasq reads it as its own user."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), 0o644)
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def write_dnsmasq(config: SiteConfig, paths: Paths) -> None:
     """Write dnsmasq.conf for this moment: the https API is announced while its certificate and the clock are good."""
     announce = False
@@ -205,8 +191,8 @@ def write_dnsmasq(config: SiteConfig, paths: Paths) -> None:
         except certificate.CertificateError as error:
             log("gerbang", str(error))
     if blocklist.is_used(config.block):
-        write(paths.dnsmasq_block, dnsmasq.render_block(config.block))
-    write(paths.dnsmasq_config, dnsmasq.render(config, paths, announce_api=announce))
+        wholefile.write(paths.dnsmasq_block, dnsmasq.render_block(config.block).encode())
+    wholefile.write(paths.dnsmasq_config, dnsmasq.render(config, paths, announce_api=announce).encode())
 
 
 def _refresh(paths: Paths) -> tuple[str, ...]:

@@ -10,11 +10,13 @@ import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from portal import wholefile
 from portal.processes import Program, python
 
 CONFIGURATIONS = ("site.toml", "netctl.json", "dnsmasq.conf", "dnsmasq-block.conf", "orders.json")
 """Files of the run directory that the processes read when they start."""
 ORDERS = "orders.json"
+_SITE_MODE = 0o640  # it may hold passwords of the uplink's and the radio's; of the others, dnsmasq reads some
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,15 @@ def decode(text: str) -> Orders:
     told["writers"] = tuple(told["writers"])
     told["refresh"] = tuple(told["refresh"]) if told["refresh"] else None
     return Orders(**told)
+
+
+def put(run: Path, name: str, content: str | bytes, group: int) -> None:
+    """Write one of CONFIGURATIONS; ``group`` is the portal's. Raises OSError."""
+    data = content.encode() if isinstance(content, str) else content
+    if name == "site.toml":
+        wholefile.write(run / name, data, _SITE_MODE, (-1, group))
+    else:
+        wholefile.write(run / name, data)
 
 
 def housekeeping(orders: Orders, supervisor: int) -> tuple[str, ...]:

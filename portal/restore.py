@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from portal import backup, changes, control, prepare, privileges, site
+from portal import backup, changes, control, prepare, privileges, site, wholefile
 from portal.backup import BackupError, Unpacked
 from portal.config import SiteConfig
 from portal.paths import Paths
@@ -139,7 +139,7 @@ def _write_missing_keys(unpacked: Unpacked, wish: Wish) -> list[Path]:
         path = backup.path_of(config, name) if config else None
         if path is not None and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            changes.write(path, content, 0o600 if name.endswith(".key") else 0o644)
+            wholefile.write(path, content, wholefile.PRIVATE if name.endswith(".key") else wholefile.READABLE)
             made.append(path)
     return made
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portal import staffkey
+from portal import staffkey, wholefile
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives import hpke
@@ -273,5 +273,5 @@ def load_or_make_signing(directory: Path, uid: int, gid: int) -> SigningKey:
     staffkey.make_directory(directory, uid, gid)
     path = directory / SIGNING_FILE
     if not path.exists():
-        staffkey.write_private(path, os.urandom(KEY_BYTES), uid, gid)
+        wholefile.write(path, os.urandom(KEY_BYTES), wholefile.PRIVATE, (uid, gid))
     return load_signing(directory)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from portal import clock, staffkey
+from portal import clock, wholefile
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -104,7 +104,7 @@ def _main(told: dict[str, Any]) -> None:
     path, names = Path(told["path"]), told["names"]
     now = dt.datetime.now(dt.UTC)
     if not (path.exists() and is_good(path.read_bytes(), names, now)):
-        staffkey.write_private(path, make(names, now), told["uid"], told["gid"])
+        wholefile.write(path, make(names, now), wholefile.PRIVATE, (told["uid"], told["gid"]))
 
 
 if __name__ == "__main__":

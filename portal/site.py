@@ -64,7 +64,7 @@ def check(path: str | Path, *, files: bool = True, here: bool = False) -> tuple[
     """
     name = str(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Notepad marks what it saves
     except OSError as error:
         why = (error.strerror or str(error)).lower()
         return None, [Mistake(name, "", f"The file cannot be read: {why}.", "Check the path and who may read it.")]

@@ -14,6 +14,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from portal import wholefile
 from portal.domain.staff import Role
 
 KEY_BYTES: Final = 32
@@ -84,7 +85,7 @@ def load_or_make(directory: Path, uid: int, gid: int) -> StaffKey:
     make_directory(directory, uid, gid)
     path = directory / _FILE
     if not path.exists():
-        write_private(path, secrets.token_bytes(KEY_BYTES), uid, gid)
+        wholefile.write(path, secrets.token_bytes(KEY_BYTES), wholefile.PRIVATE, (uid, gid))
     return load(directory)
 
 
@@ -98,16 +99,3 @@ def make_directory(directory: Path, uid: int, gid: int) -> None:
         if found.st_uid != uid or found.st_mode & 0o170077 != 0o040000:
             message = f"{directory} is not a directory of the staff pages' user alone; remove it, and it is made anew"
             raise PermissionError(message) from None
-
-
-def write_private(path: Path, content: bytes, uid: int, gid: int) -> None:
-    """Whole or not at all, mode 0600, fsynced."""
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchown(descriptor, uid, gid)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    new.rename(path)

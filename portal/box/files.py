@@ -1,7 +1,6 @@
-"""Writes files whole or not at all, on the disk when it returns. It must not know what is in them.
+"""Writes files and directories where they are not as they should be. It must not know what is in them.
 
-portal.changes has the same for one process's own directory; here directories are made, too, and a file that says the
-same already is left alone, so that a boot writes nothing to the card.
+A file that says the same already is left alone, so that a boot writes nothing to the card.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from portal import changes
+from portal import wholefile
 
 
 def put(path: Path, content: str | bytes, mode: int = 0o644) -> bool:
@@ -18,7 +17,7 @@ def put(path: Path, content: str | bytes, mode: int = 0o644) -> bool:
     if has(path, data, mode):
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    changes.write(path, data, mode)
+    wholefile.write(path, data, mode)
     return True
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from portal import wholefile
 from portal.box import commands
 
 LOCK: Final = Path("/run/gerbang-firmware.lock")
@@ -43,7 +44,7 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-        sync(path.parent)
+        wholefile.sync(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -52,12 +53,4 @@ def write(path: Path, content: bytes) -> None:
 
 def remove(path: Path) -> None:
     path.unlink(missing_ok=True)
-    sync(path.parent)
-
-
-def sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    wholefile.sync(path.parent)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from portal import wholefile
 from portal.box import commands, files
 from portal.box.commands import CommandError, say
 from portal.box.places import Places
@@ -63,10 +64,10 @@ def host_key(directory: Path) -> None:
         leftover.unlink(missing_ok=True)
     commands.run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "gerbang", "-f", str(new))
     for part in (new, Path(f"{new}.pub")):
-        _sync(part)
+        wholefile.sync(part)
     Path(f"{new}.pub").rename(directory / f"{HOST_KEY}.pub")
     new.rename(directory / HOST_KEY)
-    _sync(directory)
+    wholefile.sync(directory)
 
 
 def grow(data: Path) -> None:
@@ -126,14 +127,6 @@ def _owner(name: str) -> tuple[int, int]:
             account = pwd.getpwnam(name)
             return account.pw_uid, account.pw_gid
     return 0, 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def main(places: Places | None = None) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from portal import changes
+from portal import wholefile
 from portal.box import boxcheck, commands, files, firmware, tray
 from portal.box.commands import CommandError, say
 from portal.box.places import Places
@@ -67,8 +67,8 @@ def provision(places: Places, lock: Path = firmware.LOCK) -> list[Mistake]:
     if config is None:
         _tell(places, found, mistakes, lock)
         return mistakes
-    changes.write(places.site, found.text.encode())
-    changes.write(places.taken, f"{found.digest}\n".encode())
+    wholefile.write(places.site, found.text.encode(), wholefile.PRIVATE)
+    wholefile.write(places.taken, f"{found.digest}\n".encode())
     say(f"site.toml was taken: {config.site.code} {config.site.name}")
     if places.site_error.exists():
         with firmware.writable(places.firmware, lock):
@@ -120,7 +120,7 @@ def mirror(places: Places, lock: Path = firmware.LOCK) -> None:
         elif not copy.exists() or copy.read_bytes() != secret:
             firmware.write(copy, secret)
     if text is not None and stale:
-        changes.write(places.taken, f"{hashlib.sha256(text).hexdigest()}\n".encode())
+        wholefile.write(places.taken, f"{hashlib.sha256(text).hexdigest()}\n".encode())
 
 
 def main(verb: str, places: Places | None = None) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from portal import wholefile
 from portal.update import errors, offer, places
 from portal.update.errors import UpdateError
 
@@ -58,7 +59,7 @@ class Incoming:
                 found = part.stat().st_size
                 if found == size:
                     part.rename(self._folder / name)
-                    places.sync(self._folder)
+                    wholefile.sync(self._folder)
             except OSError as error:
                 if error.errno == 28:  # ENOSPC
                     self._clear()

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from portal import wholefile
+
 DATABASE: Final = "database"
 DATABASE_FULL: Final = "database-full"
 DATABASE_CORRUPT: Final = "database-corrupt"
@@ -108,22 +110,8 @@ def read_marker(path: Path) -> str | None:
 
 
 def write_marker(path: Path, epoch: str) -> None:
-    """Whole or not at all: temporary file, fsync, rename, fsync of the directory."""
-    temporary = marker_of(path).with_suffix(".tmp")
-    with temporary.open("w", encoding="ascii") as file:
-        file.write(epoch + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(marker_of(path))
-    sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Whole or not at all."""
+    wholefile.write(marker_of(path), f"{epoch}\n".encode("ascii"))
 
 
 def connect(path: Path) -> sqlite3.Connection:

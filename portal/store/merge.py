@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from portal import clock
+from portal import clock, wholefile
 from portal.domain.model import EndReason, Now
 from portal.store import audit, db, journalcarry, natlog, outbox, recovery, sessions, setup
 from portal.store.db import StoreError
@@ -117,7 +117,7 @@ def replace_with(path: Path, restore: Restore, now: Callable[[], Now] = clock.no
             db.write_marker(path, epoch)
             kept = recovery.keep_aside(path, "replaced") if exists else None
             restore.new.rename(path)
-            db.sync_directory(path.parent)
+            wholefile.sync(path.parent)
             db.damage_note_of(path).unlink(missing_ok=True)
             return Merged(**(asdict(merged) | {"kept": kept and str(kept)}))
     except (sqlite3.Error, OSError) as error:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from portal import clock
+from portal import clock, wholefile
 from portal.domain.model import Now
 from portal.store import check, db, journalcarry, natlog, setup
 from portal.store.db import StoreError
@@ -99,7 +99,7 @@ def replace_broken(
             kept = keep_aside(path, "broken") if path.exists() else source
             db.write_marker(path, epoch)
             new.rename(path)
-            db.sync_directory(path.parent)
+            wholefile.sync(path.parent)
             db.damage_note_of(path).unlink(missing_ok=True)
             return Recovered(None if kept is None else str(kept), sessions, running, whole)
     except (sqlite3.Error, OSError) as error:

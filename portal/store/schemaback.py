@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from portal import clock
+from portal import clock, wholefile
 from portal.domain.journal import GENESIS, Kind
 from portal.domain.model import Now
 from portal.store import audit, db, journal, sessions, setup
@@ -89,7 +89,7 @@ def keep(connection: sqlite3.Connection, path: Path) -> Path:
         target.execute("PRAGMA journal_mode = DELETE")
     _finish(new)
     new.rename(copy)
-    db.sync_directory(path.parent)
+    wholefile.sync(path.parent)
     note_of(path).unlink(missing_ok=True)
     for old in sorted(path.parent.glob(f"{path.name}.schema-*"), key=_schema_of, reverse=True)[COPIES:]:
         old.unlink(missing_ok=True)
@@ -110,11 +110,7 @@ def _fresh(path: Path, name: str) -> Path:
 
 def _finish(new: Path) -> None:
     new.chmod(setup.MODE)
-    descriptor = os.open(new, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    wholefile.sync(new)
 
 
 # --- back -----------------------------------------------------------------------------------------------------------
@@ -157,7 +153,7 @@ def go_back(path: Path, read_clock: Callable[[], Now] = clock.now) -> WentBack:
         with contextlib.suppress(FileNotFoundError):
             path.with_name(path.name + side).rename(kept.with_name(kept.name + side))
     new.rename(path)
-    db.sync_directory(path.parent)
+    wholefile.sync(path.parent)
     db.damage_note_of(path).unlink(missing_ok=True)
     note_of(path).write_text(json.dumps(went.as_json()) + "\n", encoding="utf-8")
     for old in sorted(path.parent.glob(f"newer-*.{path.name}"))[:-COPIES]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from portal import wholefile
 from portal.store import db
 from portal.store.db import StoreError
 
@@ -106,7 +107,7 @@ def create_or_migrate(path: Path, migrate: Callable[[sqlite3.Connection], None])
             refuse_remains(path)
             if not path.exists():
                 build(path, migrate).rename(path)
-                db.sync_directory(path.parent)
+                wholefile.sync(path.parent)
             share(path)
             if _version_of(path) > db.SCHEMA_VERSION and schemaback.can_go_back(path):
                 schemaback.go_back(path)

@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from portal import wholefile
 from portal.release import VERSION
 
 SLOTS: Final = ("A", "B")
@@ -77,29 +77,9 @@ def version(release: Path = Path("/etc/os-release")) -> str:
     return VERSION
 
 
-def write_json(path: Path, value: Any, mode: int = 0o644) -> None:
+def write_json(path: Path, value: Any, mode: int = wholefile.READABLE) -> None:
     """Whole or not at all, and on the disk when it returns. Raises OSError."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(value, file, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync(path.parent)
-
-
-def sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    wholefile.write(path, f"{json.dumps(value, ensure_ascii=False)}\n".encode(), mode)
 
 
 def free_bytes(directory: Path) -> int:

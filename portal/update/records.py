@@ -7,12 +7,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from portal import wholefile
 from portal.paths import Paths
 from portal.update import places
 from portal.update.places import Places
@@ -28,13 +28,7 @@ def write(at: Places, outcome: Outcome) -> None:
     told = msgspec.to_builtins(outcome)
     places.write_json(at.last, told)
     lines = [*(json.dumps(line, ensure_ascii=False) for line in history(at)), json.dumps(told, ensure_ascii=False)]
-    new = at.history.with_suffix(".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines[-KEPT:])
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(at.history)
-    places.sync(at.update)
+    wholefile.write(at.history, "".join(f"{line}\n" for line in lines[-KEPT:]).encode())
 
 
 def last(at: Places) -> Outcome | None:

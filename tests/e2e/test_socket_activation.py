@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-from portal import prepare, programs
+from portal import prepare, programs, wholefile
 from portal.paths import Paths
 from portal.store import setup
 
@@ -64,7 +64,7 @@ def _place_in(folder: Path) -> Iterator[Place]:
     prepare.directory(paths.run, 0, 0, 0o751)
     prepare.directory(paths.data, portal.pw_uid, portal.pw_gid, 0o2771)
     setup.ensure(paths.database)
-    prepare.write(paths.site, SITE)
+    wholefile.write(paths.site, SITE.encode())
     orders = programs.Orders(
         run=str(paths.run),
         data=str(paths.data),
@@ -89,7 +89,7 @@ def _place_in(folder: Path) -> Iterator[Place]:
         ear.bind(str(folder / "notify"))
         (folder / "notify").chmod(0o666)
         found = Place(paths, ear)
-        prepare.write(found.orders, programs.encode(orders))
+        wholefile.write(found.orders, programs.encode(orders).encode())
         yield found
 
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from portal import changes, listener, privileges, site
+from portal import listener, privileges, site, wholefile
 from portal.box import boxcheck, commands, firmware, network, networkd, provision
 from portal.box.commands import CommandError, say
 from portal.box.interfaces import LAN, MANAGEMENT, WAN, WAN_PORT, WAN_VLAN
@@ -105,7 +105,7 @@ class Helper:
         if config is None:
             raise Refused(str(mistakes[0]))
         passwords = first_staff(config, self._places)
-        changes.write(self._places.site, text.encode())
+        wholefile.write(self._places.site, text.encode(), wholefile.PRIVATE)
         provision.mirror(self._places, self._lock)
         return {"passwords": passwords}
 

@@ -57,6 +57,7 @@ def test_whatever_notepad_makes_of_it_is_the_same_configuration(places: Places, 
     put(places, data)
     assert take(places) == []
     assert places.site.read_text() == GOOD
+    assert places.site.stat().st_mode & 0o777 == 0o600, "it may hold the password of the uplink"
 
 
 @pytest.mark.parametrize("name", ["SITE.TOML", "Site.toml", "site.toml.txt", "SITE.TOML.TXT"])
@@ -166,7 +167,7 @@ def test_a_power_cut_between_copy_and_note_does_no_harm(places: Places, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(provision.changes, "write", cut)
+        patched.setattr(provision.wholefile, "write", cut)
         with pytest.raises(KeyboardInterrupt):
             mirror(places)
     assert take(places) == []

@@ -115,18 +115,6 @@ def test_a_program_that_is_missing_is_named_with_its_package(monkeypatch: pytest
         prepare.program("dnsmasq", "dnsmasq-base")
 
 
-def test_files_for_the_children_are_whole_or_untouched(tmp_path: Path) -> None:
-    target = tmp_path / "dnsmasq.conf"
-    prepare.write(target, "one\n")
-    prepare.write(target, "two\n")
-    assert target.read_text() == "two\n"
-    assert target.stat().st_mode & 0o777 == 0o644
-    with pytest.raises(UnicodeEncodeError):
-        prepare.write(target, "\ud800")
-    assert target.read_text() == "two\n"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["dnsmasq.conf"]
-
-
 @pytest.mark.parametrize("which", ["run", "data"])
 def test_a_directory_that_holds_other_things_is_left_alone(tmp_path: Path, which: str) -> None:
     home = tmp_path / which

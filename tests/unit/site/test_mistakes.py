@@ -389,6 +389,11 @@ def test_the_line_of_the_office_is_no_mistake(tmp_path: Path) -> None:
     assert mistakes(tmp_path, CODE + f'[log]\nnat = true\n[office]\nkey = "{OFFICE_LINE}"') == {}
 
 
+def test_the_mark_that_notepad_puts_in_front_is_no_mistake(tmp_path: Path) -> None:
+    """An office checks the very file that a technician will carry."""
+    assert mistakes(tmp_path, b"\xef\xbb\xbf" + CODE.replace("\n", "\r\n").encode()) == {}
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
