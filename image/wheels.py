@@ -111,10 +111,14 @@ def install(shop: Path, tree: Path, wheels: Path, epoch: int) -> None:
 
 
 def compile_all(tree: Path) -> None:
-    """Bytecode that is never compared with its source's time: a squashfs here has one time for all files."""
+    """Bytecode that is never compared with its source's time: a squashfs here has one time for all files.
+
+    The compiler's own imports must write none: theirs would bear times, be taken for done, and be made again at each
+    boot.
+    """
     for cache in sorted(tree.glob("usr/lib/**/__pycache__")):
         shutil.rmtree(cache)
-    command = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
+    command = ("-B", "-m", "compileall", "-f", "-q", "--invalidation-mode", "unchecked-hash")
     debian = ("/usr/lib/python3", f"/usr/lib/python{PYTHON}")
     quiet = {"PYTHONWARNINGS": "ignore::SyntaxWarning"}  # python-iptables' backslashes
     inside(tree, "/usr/bin/python3", *command, "-x", "/test/", *debian, env=quiet)
