@@ -112,14 +112,19 @@ def dress(tree: Path, recipe: layers.Recipe, known: Mapping[str, str], signing: 
         (tree / "usr/bin" / program).symlink_to(f"/{wheels.ENVIRONMENT}/bin/{program}")
     customise.switch_units(tree, recipe, units)
     customise.prune_firmware(tree, recipe)
+    customise.prune_modules(tree, recipe)
     customise.lock_root(tree)
 
 
 def squash(tree: Path, path: Path, epoch: int) -> None:
-    """gzip, since GRUB reads the kernel out of it and knows no zstd there. One time for all files, the commit's."""
+    """gzip, since GRUB reads the kernel out of it and knows no zstd there. One time for all files, the commit's.
+
+    Small files are not packed together: whoever reads one would unpack all of its block, and Python reads hundreds.
+    """
     run(
-        *("mksquashfs", tree, path, "-comp", "gzip", "-b", BLOCK, "-noappend", "-no-progress", "-quiet"),
-        *("-mkfs-time", str(epoch), "-all-time", str(epoch), "-xattrs"),
+        *("mksquashfs", tree, path, "-comp", "gzip", "-b", BLOCK, "-no-fragments"),
+        *("-noappend", "-no-progress", "-quiet", "-xattrs"),
+        *("-mkfs-time", str(epoch), "-all-time", str(epoch)),
     )
 
 

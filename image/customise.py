@@ -105,6 +105,19 @@ def prune_firmware(tree: Path, recipe: Recipe) -> None:
             path.rmdir()
 
 
+def prune_modules(tree: Path, recipe: Recipe) -> None:
+    """What a gateway has no use for is neither loaded at each boot, by udev, nor by whoever plugs something in."""
+    remove(tree, (f"usr/lib/modules/*/kernel/{name}" for name in recipe.no_modules))
+    inside(tree, "/usr/sbin/depmod", _kernel(tree))
+
+
+def _kernel(tree: Path) -> str:
+    kernels = sorted(path.name for path in (tree / "usr/lib/modules").iterdir())
+    if len(kernels) != 1:
+        raise BuildError(os.EX_SOFTWARE, f"The tree has {len(kernels)} kernels, and needs one: {', '.join(kernels)}.")
+    return kernels[0]
+
+
 def remove(tree: Path, patterns: Iterable[str]) -> None:
     for pattern in patterns:
         for path in sorted(tree.glob(pattern.lstrip("/"))):
@@ -130,10 +143,7 @@ def lock_root(tree: Path) -> None:
 
 def make_initrd(tree: Path, epoch: int) -> None:
     """Once, since the layers say what is in it, and under names that stay the same: the boot loader's."""
-    kernels = sorted(path.name for path in (tree / "usr/lib/modules").iterdir())
-    if len(kernels) != 1:
-        raise BuildError(os.EX_SOFTWARE, f"The tree has {len(kernels)} kernels, and needs one: {', '.join(kernels)}.")
-    kernel = kernels[0]
+    kernel = _kernel(tree)
     (tree / f"boot/initrd.img-{kernel}").unlink(missing_ok=True)
     inside(tree, "/usr/sbin/update-initramfs", "-c", "-k", kernel, env={"SOURCE_DATE_EPOCH": str(epoch)})
     for name in ("vmlinuz", "initrd.img"):
@@ -146,5 +156,8 @@ def forget(tree: Path) -> None:
     """What belongs to one machine: each makes its own."""
     (tree / "etc/machine-id").write_text("", encoding="ascii")
     (tree / "var/lib/dbus/machine-id").unlink(missing_ok=True)
+    # /etc and /var are of the same day as /usr (systemd-update-done(8)): else each boot would bring them up to it.
+    for name in ("etc/.updated", "var/.updated"):
+        (tree / name).write_text("", encoding="ascii")
     for name in ("proc", "sys", "dev", "run", "tmp", "boot/firmware", "data", "var/lib/gerbang"):
         make_directories(tree / name)

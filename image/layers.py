@@ -33,6 +33,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     alternatives: dict[str, str] = {}
     ids: dict[str, int] = {}  # of accounts that own files which outlive an update
     firmware: tuple[str, ...] = ()  # globs below /usr/lib/firmware; all that none of them names is left out
+    no_modules: tuple[str, ...] = ()  # directories of the kernel's modules that are left out
     remove: tuple[str, ...] = ()  # globs below /
 
 
@@ -56,6 +57,7 @@ class Recipe:
     alternatives: Mapping[str, str]
     ids: Mapping[str, int]
     firmware: tuple[str, ...]
+    no_modules: tuple[str, ...]
     remove: tuple[str, ...]
     files: tuple[tuple[Path, str], ...]
 
@@ -92,6 +94,7 @@ def recipe(target: str, set_variables: Mapping[str, str], directory: Path = LAYE
         alternatives={key: value for _, part in parts for key, value in part.alternatives.items()},
         ids={key: number for _, part in parts for key, number in part.ids.items()},
         firmware=tuple(pattern for _, part in parts for pattern in part.firmware),
+        no_modules=tuple(name for _, part in parts for name in part.no_modules),
         remove=tuple(pattern for _, part in parts for pattern in part.remove),
         files=tuple((source, to) for _, source, to in files),
     )

@@ -11,10 +11,12 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from portal import privileges
+from portal.notify import notify
 from portal.update import places, rauc, records, state
 from portal.update.errors import UpdateError
 from portal.update.places import Places
@@ -36,23 +38,28 @@ def say(text: str) -> None:
         log.info("%s", text)
 
 
-def begin(at: Places, running: str, version: str) -> Do:
-    """What this boot's slot is for, put into force. What cannot be written or marked is said, and the boot goes on."""
+def begin(at: Places, running: str, version: str, known_to: Callable[[], object]) -> Do:
+    """What this boot's slot is for, put into force. What cannot be written or marked is said, and the boot goes on.
+
+    ``known_to`` is called once nothing can come of it any more that the gateway's start must wait for.
+    """
     make_directories(at)
     wall_s = time.time()
     do, known, outcome = state.at_boot(state.load(at.state), running, version, wall_s)
     if outcome is not None:
         records.write(at, outcome)
         say(f"update {outcome.outcome} slot={running} version={version}: {outcome.message} [{outcome.code}]")
-        if outcome.outcome == "back":
-            rauc.mark("bad", "other", at.boot)  # it is not tried again, whatever GRUB counts
     state.save(at.state, known)
-    if do is Do.KEEP:
-        rauc.mark("good", "booted", at.boot)
-    elif do is Do.RETURN:
+    if do is Do.RETURN:
         rauc.mark("active", "other", at.boot)
         say(f"slot {known.proven} was cut off while it started; going back to it")
         restart()
+        return do
+    known_to()
+    if outcome is not None and outcome.outcome == "back":
+        rauc.mark("bad", "other", at.boot)  # it is not tried again, whatever GRUB counts
+    if do is Do.KEEP:
+        rauc.mark("good", "booted", at.boot)
     return do
 
 
@@ -86,19 +93,26 @@ def deadline(at: Places, running: str) -> int:
     return GIVEN_UP
 
 
+def told() -> None:
+    """The gateway may start."""
+    notify("READY=1")
+
+
 def main(arguments: list[str]) -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     at, running = Places(), places.running_slot()
     if running is None:
         log.info("this machine has no slots; nothing to do")
+        told()
         return os.EX_OK
     if arguments == ["deadline"]:
         return deadline(at, running)
     try:
-        begin(at, running, places.version())
+        begin(at, running, places.version(), told)
     except (OSError, UpdateError, privileges.PrivilegeError) as error:
         log.error("%s", error)
         say(f"the slot {running} could not be marked: {error}")
+        told()
         return os.EX_UNAVAILABLE
     return os.EX_OK
 

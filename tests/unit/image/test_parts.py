@@ -37,7 +37,7 @@ METADATA = "Metadata-Version: 2.4\nName: Flask_Login\nVersion: 0.6.3\nLicense-Ex
 
 def recipe(**changes: object) -> Recipe:
     empty: dict[str, object] = dict.fromkeys(
-        ("packages", "enable", "disable", "mask", "firmware", "remove", "files"), ()
+        ("packages", "enable", "disable", "mask", "firmware", "no_modules", "remove", "files"), ()
     )
     return Recipe(**{**empty, "variables": {}, "alternatives": {}, "ids": {}, **changes})  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ from netctl import __main__ as command_line
 from netctl.api.types import Feature, GatewayConfig
 from netctl.doctor import Finding, examine
 from netctl.kernel.fake import FakeKernel
+from portal import release
 from tests.unit.netctl.bench import grant, ipv4, mac, state
 from tests.unit.netctl.test_server import Daemon, daemon_in
 
@@ -75,7 +76,7 @@ def config_file(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_version_is_that_of_the_distribution() -> None:
     project = tomllib.loads((Path(netctl.__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert project["version"] == netctl.__version__
+    assert project["version"] == netctl.__version__ == release.VERSION
 
 
 def test_status_in_words_and_as_json(run: Any, daemon: Daemon) -> None:

@@ -311,24 +311,25 @@ def marks(monkeypatch: pytest.MonkeyPatch, at: Places) -> list[Any]:
     return found
 
 
-def test_a_proven_slot_is_marked_at_once(at: Places, marks: list[Any]) -> None:
-    slot.begin(at, "A", "0.2.0")
-    assert marks == [("good", "booted")] and state.load(at.state) == State(proven="A", unready=1)
+def test_a_proven_slot_is_marked_at_once_while_the_gateway_starts(at: Places, marks: list[Any]) -> None:
+    slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
+    assert marks == ["known", ("good", "booted")] and state.load(at.state) == State(proven="A", unready=1)
 
 
 def test_an_update_that_came_back_is_told_and_never_tried_again(at: Places, marks: list[Any]) -> None:
     trial = state.Trial(slot="B", version="0.3.0", before_version="0.2.0", by="", role="", wall_s=0, phase="installed")
     state.save(at.state, State(proven="A", trial=trial))
-    slot.begin(at, "A", "0.2.0")
-    assert marks[0].startswith("update back slot=A") and marks[1:] == [("bad", "other"), ("good", "booted")]
+    slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
+    assert marks[0].startswith("update back slot=A") and marks[1:] == ["known", ("bad", "other"), ("good", "booted")]
     last = records.last(at)
     assert last is not None and last.code == "not-started"
 
 
 def test_a_slot_that_only_stepped_in_goes_back(at: Places, marks: list[Any]) -> None:
     state.save(at.state, State(proven="B"))
-    slot.begin(at, "A", "0.2.0")
+    slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
     assert marks[0] == ("active", "other") and marks[-1] == "restart"
+    assert "known" not in marks, "the gateway would start with the wrong slot's program"
 
 
 def test_the_deadline_gives_up_only_a_trial(at: Places, marks: list[Any], tmp_path: Path) -> None:
