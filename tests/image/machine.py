@@ -28,8 +28,8 @@ from tests.village.netns import Namespace
 
 OVMF = Path("/usr/share/OVMF")
 MEMORY_MB, PROCESSORS = 2048, 2
-# A processor of 2009, older than any mini PC that a desa has. One of AMD's: on Intel's of that time the kernel changes its
-# page tables at each system call (Meltdown), which empties the emulator's caches; a boot took 1.4 times as long.
+# A processor of 2009, older than any mini PC that a desa has. One of AMD's: on Intel's of that time the kernel changes
+# its page tables at each system call (Meltdown), which empties the emulator's caches; a boot took 1.4 times as long.
 PROCESSOR = "Opteron_G3"
 UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
 
