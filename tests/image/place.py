@@ -93,9 +93,10 @@ class Gateway:
         return rows
 
     def dropped_packets(self) -> int:
-        """Packets that the shaper's queues dropped so far, both directions."""
-        said = "".join(self._machine.run(["tc", "-s", "qdisc", "show", "dev", name, "root"]) for name in self.devices)
-        return sum(int(number) for number in re.findall(r"\(dropped (\d+),", said))
+        """Packets that the shaper's queues dropped so far, both directions: the leaves, where fq_codel drops."""
+        said = "".join(self._machine.run(["tc", "-s", "qdisc", "show", "dev", name]) for name in self.devices)
+        leaves = (part for part in said.split("qdisc ") if not part.startswith("htb"))
+        return sum(int(number) for part in leaves for number in re.findall(r"\(dropped (\d+),", part))
 
     @property
     def devices(self) -> tuple[str, str]:
