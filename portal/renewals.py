@@ -16,19 +16,23 @@ from portal.processes import Processes
 from portal.programs import Orders
 
 NAME = "renewals"
+FIRST_S = 15.0
+"""Until the first look. Each wait is twice the last: a box starts without the time and has it a moment later."""
 
 
 class Renewals:
-    """``orders`` is asked each time for those that hold then."""
+    """``orders`` is asked each time for those that hold then; ``every_s`` is the longest time between two looks."""
 
     def __init__(self, processes: Processes, orders: Callable[[], Orders], every_s: float) -> None:
         self._processes = processes
         self._orders = orders
         self._every_s = every_s
+        self._wait_s = min(FIRST_S, every_s)
         self._seen = _identity(orders().certificate)
 
     def begin(self) -> None:
-        self._processes.after(NAME, self._every_s, self._look)
+        self._processes.after(NAME, self._wait_s, self._look)
+        self._wait_s = min(2 * self._wait_s, self._every_s)
 
     def _look(self) -> None:
         orders = self._orders()

@@ -24,7 +24,7 @@ from portal.renewals import Renewals
 from portal.supervisor import Child, Supervisor
 
 READY_WITHIN_S: Final = 60.0
-REFRESH_S: Final = 600.0  # how often a certificate and the clock are looked at again
+REFRESH_S: Final = 600.0  # how often a certificate and the clock are looked at again, but for a start
 
 
 def supervise(orders: Orders, children: Sequence[Program]) -> int:

@@ -21,7 +21,7 @@ from portal.readiness import answers
 from portal.renewals import Renewals
 from portal.units import Units
 
-REFRESH_S: Final = 600.0  # how often a certificate and the clock are looked at again
+REFRESH_S: Final = 600.0  # how often a certificate and the clock are looked at again, but for a start
 BEAT_S: Final = 10.0
 
 
