@@ -61,6 +61,11 @@ arch-test               emulation
 qemu-user-static        emulation
 "
 
+readonly PI_TEST_PACKAGES="
+qemu-system-arm         tests
+u-boot-qemu             tests
+"
+
 say() { printf 'build.sh: %s\n' "$*" >&2; }
 die() {
     local code=$1
@@ -173,8 +178,8 @@ verb_run() {
     exec $VENV/bin/gerbang run "$@"
 }
 
-# test [lint|unit|contract|kernel|migrations|powercut|e2e|image|tests/PATH ...] [pytest's options]; without a suite: all
-# but image, which builds one first.
+# test [lint|unit|contract|kernel|migrations|powercut|e2e|image|pi|tests/PATH ...] [pytest's options]; without a suite: all
+# but image and pi, which build one first.
 verb_test() {
     need_root test
     setup
@@ -188,6 +193,11 @@ verb_test() {
             setup "$IMAGE_PACKAGES"
             image_for_tests x86
             suites+=("tests/image")
+            ;;
+        pi)
+            setup "$IMAGE_PACKAGES$IMAGE_PACKAGES_PI$PI_TEST_PACKAGES"
+            image_for_tests pi
+            suites+=("tests/pi")
             ;;
         tests/*) suites+=("$1") ;;
         *) break ;;
@@ -205,7 +215,7 @@ verb_test() {
     [ ${#suites[@]} -eq 0 ] || exec $VENV/bin/python -m pytest "${suites[@]}" "$@"
 }
 
-# The image that tests/image boots is the newest in dist/: made now if anything that it is made of is newer still.
+# The image that tests/image or tests/pi boots is the newest in dist/: made now if anything that it is made of is newer still.
 image_for_tests() {
     local made
     [ -z "${GERBANG_IMAGE:-}" ] || return 0
@@ -243,7 +253,7 @@ usage: ./build.sh VERB [ARGUMENTS]
 
   setup              install what is missing: Debian packages, Python packages in .venv, the users gerbang, gerbang-staff
   demo [--once]      the virtual village: watch a phone join, tap and use a shaped line (--once: end after the story)
-  test [SUITE...]    all checks and tests but image; SUITE: lint unit contract kernel migrations powercut e2e image or a path; then options of pytest
+  test [SUITE...]    all checks and tests but image, pi; SUITE: lint unit contract kernel migrations powercut e2e image pi or a path; then options of pytest
   run --site FILE    the gateway on this machine's own interfaces, in the foreground
   bench [--only NAME,...] [--json FILE]   measure (--markdown docs/measurements.md renews its table)
   image x86|pi [--output DIR] [--cache DIR]   build the flashable image (docs/image.md); `image lock` renews its Python lock

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.figures import FIGURES
+
 HERE = Path(__file__).parent
-MARKER_OF_FOLDER = {"kernel": "kernel", "e2e": "e2e", "image": "image"}
+MARKER_OF_FOLDER = {"kernel": "kernel", "e2e": "e2e", "image": "image", "pi": "image"}
+APART = ("image", "pi")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,8 +24,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """The image's tests need an image. They run where their path is given; pytest asks this of no path that is."""
-    return True if collection_path == HERE / "image" else None
+    """The images' tests need an image. They run where their path is given; pytest asks this of no path that is."""
+    return True if collection_path in [HERE / name for name in APART] else None
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +37,12 @@ def signals_as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what was skipped, so that a run on a poorer kernel does not read like a full one."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name what was skipped, so that a run on a poorer kernel does not read like a full one; and what was measured."""
+    if found := config.stash.get(FIGURES, {}):
+        terminalreporter.section("measured")
+        for name, value in found.items():
+            terminalreporter.write_line(f"{name}: {value}")
     reasons = Counter(
         report.longrepr[2].removeprefix("Skipped: ")
         for report in terminalreporter.getreports("skipped")

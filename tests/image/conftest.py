@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import NewPhone, phones_of
+from tests.figures import FIGURES, Figures
 from tests.image import radio
 from tests.image.machine import PATIENCE
 from tests.image.place import Place, Ready
@@ -19,8 +20,6 @@ from tests.village.internet import REPOSITORY
 from tests.village.phone import Phone
 
 NewPlace = Callable[..., Place]
-Figures = dict[str, str]
-FIGURES = pytest.StashKey[Figures]()
 # A box boots in a minute where the processors are idle, and some tests boot it a few times.
 TEST_TIMEOUT_S = 1800 * PATIENCE
 
@@ -40,14 +39,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def figures(pytestconfig: pytest.Config) -> Figures:
     """What a test has measured, by name: printed at the end, for docs/measurements.md. No figure fails a test."""
     return pytestconfig.stash.setdefault(FIGURES, {})
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    found = config.stash.get(FIGURES, {})
-    if found:
-        terminalreporter.section("measured")
-        for name, value in found.items():
-            terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session")

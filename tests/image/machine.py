@@ -8,7 +8,6 @@ handed over as file descriptors. It dies with this process (see tests.village.ne
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
@@ -23,14 +22,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from tests.image.boards import OVMF, PC, Board
 from tests.image.disk import Disk
 from tests.village.netns import Namespace
 
-OVMF = Path("/usr/share/OVMF")
-MEMORY_MB, PROCESSORS = 2048, 2
-# A processor of 2009, older than any mini PC that a desa has. One of AMD's: on Intel's of that time the kernel changes
-# its page tables at each system call (Meltdown), which empties the emulator's caches; a boot took 1.4 times as long.
-PROCESSOR = "Opteron_G3"
 UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
 
 TUNSETIFF, TUNSETCARRIER = 0x400454CA, 0x400454E2  # include/uapi/linux/if_tun.h
@@ -87,6 +82,7 @@ class Machine:
         lan: Tap,
         outside: Namespace,
         *,
+        board: Board = PC,
         uefi: bool = False,
         key: Path,
         address: str,
@@ -94,11 +90,11 @@ class Machine:
         credentials: Mapping[str, str],
         watchdog: bool = False,
     ) -> None:
-        self.directory, self.disk, self.uefi, self.watchdog = directory, disk, uefi, watchdog
+        self.directory, self.disk, self.board = directory, disk, board
+        self.uefi, self.watchdog = uefi, watchdog
         self.address, self._source = address, source
         self._taps = (uplink, lan)
         self._outside, self._key = outside, key
-        # What a firmware hands to systemd (systemd.system-credentials(7)), so that the image need not be changed.
         self._credentials = {"ssh.authorized_keys.root": key.with_suffix(".pub").read_text(), **credentials}
         self._ns = Namespace("machine")
         self._qemu: subprocess.Popen[Any] | None = None
@@ -117,22 +113,22 @@ class Machine:
         return self.directory / "console"
 
     def _command(self) -> list[str]:
-        command = ["qemu-system-x86_64", "-name", "gerbang", "-nodefaults", "-no-user-config", "-M", "q35"]
-        command += ["-accel", "tcg,thread=multi", "-cpu", PROCESSOR, "-smp", str(PROCESSORS), "-m", str(MEMORY_MB)]
-        command += ["-display", "none", "-vga", "std", "-device", "virtio-rng-pci"]
+        board = self.board
+        command = [board.program, "-name", "gerbang", "-nodefaults", "-no-user-config", *board.machine]
+        command += ["-accel", "tcg,thread=multi", "-m", str(board.memory_mb), "-display", "none"]
         if self.watchdog:
             command += ["-device", "i6300esb"]
         if self.uefi:
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
             command += ["-drive", f"if=pflash,format=raw,file={self.directory}/vars.fd"]
-        command += ["-drive", f"file={self.disk.path},format=raw,if=virtio,cache=unsafe"]
+        command += ["-drive", f"file={self.disk.path},format=raw,{board.disk},cache=unsafe"]
         for name, tap, mac in zip(("uplink", "lan"), self._taps, (UPLINK_MAC, LAN_MAC), strict=True):
-            command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
-            command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
-        for name, text in self._credentials.items():
-            value = base64.b64encode(text.encode()).decode()
-            command += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={value}"]
-        command += ["-chardev", f"file,id=console,path={self.console_file},append=on", "-serial", "chardev:console"]
+            if board.cards:
+                command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
+                command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+        command += board.credentials(self._credentials, self.directory)
+        command += ["-chardev", f"file,id=console,path={self.console_file},append=on"]
+        command += [*board.serial, "-serial", "chardev:console"]
         return [*command, "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
 
     def power_on(self) -> None:

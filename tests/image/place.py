@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.image import agent
+from tests.image.boards import PC, Board
 from tests.image.disk import Disk
 from tests.image.machine import UPLINK_MAC, Machine, NotReached, Tap, make_key
 from tests.image.ntp import TimeServer
@@ -115,7 +116,7 @@ class Place(Surroundings):
 
     ``site`` is what lies on the FAT partition: tables over SITE, the file's own bytes, or None for no file.
     ``credentials`` are systemd's, by name; ``systemd.unit-dropin.NAME`` changes a unit of the image as it is.
-    ``watchdog`` as of Machine.
+    ``board`` and ``watchdog`` as of Machine.
     """
 
     def __init__(
@@ -124,13 +125,14 @@ class Place(Surroundings):
         directory: Path,
         *,
         site: Mapping[str, Any] | bytes | None = SITE,
+        board: Board = PC,
         uefi: bool = False,
         phones: int = 0,
         ipv6: bool = True,
         credentials: Mapping[str, str] | None = None,
         watchdog: bool = False,
     ) -> None:
-        require_tools("dnsmasq", "busybox", "setpriv", "qemu-system-x86_64", "mcopy", "ssh")
+        require_tools("dnsmasq", "busybox", "setpriv", board.program, "mcopy", "ssh")
         super().__init__(ipv6=ipv6, isolated=False, lease=UPLINK_MAC)
         self._closing: list[Any] = []
         try:
@@ -153,6 +155,7 @@ class Place(Surroundings):
                 uplink,
                 lan,
                 self.internet.ns,
+                board=board,
                 uefi=uefi,
                 key=make_key(directory),
                 address=internet.GATEWAY,
