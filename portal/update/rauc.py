@@ -24,7 +24,7 @@ from portal.update.errors import UpdateError
 
 RAUC: Final = "/usr/bin/rauc"
 CONFIG: Final = Path("/etc/rauc/system.conf")
-MARK_S: Final = 60.0
+MARK_S: Final = 120.0
 INFO_S: Final = 300.0  # over a satellite line too
 _PROGRESS: Final = re.compile(r"^\s*(\d{1,3})%\s+(.*)$")
 _LAST_ERROR: Final = re.compile(r"^(?:LastError|rauc.*?error|.*?[Ff]ailed.*?):\s*(.+)$")
