@@ -21,7 +21,7 @@ LEARNED_WITHIN_S = 5.0
 def test_the_story_holds_on_the_image(place: Place) -> None:
     """Lease, refused, 302, page, tap, online, shaped both ways, counted to the byte, logged out, cut off."""
     (phone,) = place.add_phones(1)
-    scene = story.Scene(place, phone, place.gateway)
+    scene = story.Scene(place, phone, place.gateway, measure_s=10)
     for step in story.STEPS:
         print(f"{step.name:<9} {step.play(scene)}")
     phone.close()

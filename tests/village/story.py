@@ -46,13 +46,14 @@ class Counting(Protocol):
 
 @dataclass
 class Scene:
-    """What the steps share."""
+    """What the steps share. ``measure_s``: a rate's; longer where the machine stands still now and then."""
 
     village: Surroundings
     phone: Phone
     gateway: Counting
     probe: Response | None = None
     page: Response | None = None
+    measure_s: float = 3.0
     tap_s: float = 0.0
     portal: str = ""
     seen_up: int = 0
@@ -181,7 +182,7 @@ def _against_plan(scene: Scene, direction: str, run: Callable[..., measure.Rate]
     plan = plan_kbit / 1000
     before, dropped_before = scene.gateway.usage(scene.phone.mac), scene.gateway.dropped_packets()
     with measure.Tap(scene.phone) as seen:
-        rate = run(scene.phone, scene.village.internet.host, 3.0).mbit_s
+        rate = run(scene.phone, scene.village.internet.host, scene.measure_s).mbit_s
         time.sleep(0.2)  # what the shaper still holds
     after = scene.gateway.usage(scene.phone.mac)
     dropped = scene.gateway.dropped_packets() - dropped_before
