@@ -10,6 +10,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 OVMF = Path("/usr/share/OVMF")
 U_BOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
@@ -17,25 +18,29 @@ U_BOOT = Path("/usr/lib/u-boot/qemu_arm64/u-boot.bin")
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """``machine``: QEMU's arguments for board, processor and firmware; ``disk``: how the disk is attached; ``cards``:
-    has it network cards? ``serial``: arguments in front of that of the serial line which is the console."""
+    """``machine``: QEMU's arguments for board, processor and firmware; ``disk``: how the disk is attached.
+
+    ``secrets``: the way for credentials, None where there is none. ``cards``: has it network cards? ``button``: a power
+    button that its kernel hears? ``serial``: arguments in front of that of the serial line which is the console.
+    """
 
     program: str
     machine: tuple[str, ...]
     memory_mb: int
-    smbios: bool
+    secrets: Literal["smbios", "fw_cfg"] | None
     disk: str = "if=virtio"
     cards: bool = True
+    button: bool = True
     serial: tuple[str, ...] = ()
 
     def credentials(self, texts: Mapping[str, str], directory: Path) -> list[str]:
         """Arguments that hand these to systemd; ``directory`` is for files that QEMU reads when it starts."""
         found = []
         for name, text in texts.items():
-            if self.smbios:
+            if self.secrets == "smbios":
                 value = base64.b64encode(text.encode()).decode()
                 found += ["-smbios", f"type=11,value=io.systemd.credential.binary:{name}={value}"]
-            else:
+            elif self.secrets == "fw_cfg":
                 path = directory / f"credential-{name}"
                 path.write_text(text, encoding="utf-8")
                 found += ["-fw_cfg", f"name=opt/io.systemd.credentials/{name},file={path}"]
@@ -45,13 +50,14 @@ class Board:
 # A processor of 2009, older than any mini PC that a desa has. One of AMD's: on Intel's of that time the kernel changes
 # its page tables at each system call (Meltdown), which empties the emulator's caches; a boot took 1.4 times as long.
 _PC: Sequence[str] = ("-M", "q35", "-cpu", "Opteron_G3", "-smp", "2", "-vga", "std", "-device", "virtio-rng-pci")
-PC = Board("qemu-system-x86_64", (*_PC,), 2048, smbios=True)
+PC = Board("qemu-system-x86_64", (*_PC,), 2048, "smbios")
 # A Pi 3's processor and memory, with two network cards and a disk that the real board does not have.
 PI_LIKE = Board(
     "qemu-system-aarch64",
     ("-M", "virt", "-cpu", "cortex-a53", "-smp", "2", "-bios", str(U_BOOT), "-device", "virtio-rng-pci"),
     1024,
-    smbios=False,
+    "fw_cfg",
+    button=False,
 )
 
 
@@ -60,6 +66,5 @@ def pi3(firmware: Path) -> Board:
     has no network card that works in QEMU; its console is the second serial line, as on the pins."""
     tree = firmware / "bcm2837-rpi-3-b.dtb"
     machine = ("-M", "raspi3b", "-kernel", str(firmware / "u-boot.bin"), "-dtb", str(tree))
-    return Board(
-        "qemu-system-aarch64", machine, 1024, smbios=False, disk="if=sd", cards=False, serial=("-serial", "null")
-    )
+    serial = ("-serial", "null")
+    return Board("qemu-system-aarch64", machine, 1024, None, "if=sd", cards=False, button=False, serial=serial)

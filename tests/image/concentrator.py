@@ -124,7 +124,6 @@ class Concentrator:
         elif code == PADR and said.get(AC_COOKIE) == b"cookie":
             self._peer, self._number, self._open = source, self._number + 1, set()
             self._answer(source, PADS, self._number, kept)
-            self._say(LCP, REQUEST, 1, struct.pack("!BBHBBH", MRU, 4, 1492, AUTH, 4, PAP))
         elif code == PADT and source == self._peer:
             self._peer = None
 
@@ -161,6 +160,10 @@ class Concentrator:
         if code == REQUEST:
             strange = [option for option in _options(data) if option[0] not in (MRU, MAGIC)]
             self._say(LCP, REJECT if strange else ACK, number, _packed(strange) if strange else data)
+            if LCP not in self._open:  # what was said before pppd listened was lost
+                self._say(LCP, REQUEST, 1, struct.pack("!BBHBBH", MRU, 4, 1492, AUTH, 4, PAP))
+        elif code == ACK:
+            self._open.add(LCP)
         elif code == ECHO:
             self._say(LCP, ECHOED, number, bytes(4) + data[4:])
         elif code == TERMINATE:

@@ -158,10 +158,13 @@ class Machine:
                 tap.carrier(False)
 
     def shut_down(self, timeout_s: float = 90) -> None:
-        """Press the power button and wait until the box has switched itself off."""
+        """Press the power button, or ask by ssh where there is none, and wait until the box has switched itself off."""
         assert self._qemu is not None and self._qmp is not None
+        if self.board.button:
+            self._qmp.execute("system_powerdown")
+        else:
+            self.try_run(["systemctl", "--no-block", "poweroff"])
         self.hang_up()
-        self._qmp.execute("system_powerdown")
         timeout_s *= PATIENCE
         try:
             self._qemu.wait(timeout_s)

@@ -48,7 +48,7 @@ def test_mistakes_are_told_beside_site_toml_and_mending_them_is_enough(new_place
     assert "SITE-ERROR.txt" not in box.run("ls /boot/firmware").split()
     phone.dhcp()
     phone.login()
-    assert phone.is_online()
+    phone.wait_online(timeout_s=30)
 
 
 def test_a_box_that_nobody_has_configured_opens_the_setup_page(new_place: NewPlace) -> None:
