@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from portal import site
-from portal.box import commands, devices, files, networkd, services
+from portal.box import commands, devices, files, networkd, screen, services
 from portal.box import radio as radios
 from portal.box.commands import say
 from portal.box.interfaces import Device, Medium, Roles, decide, moves
@@ -66,7 +66,10 @@ def prepare(config: SiteConfig, places: Places, *, setup: bool) -> None:
     roles = decide(there, config.uplink)
     for sentence in devices.rename(moves(roles.names(networkd.bottom(config)))):
         say(sentence)
-    _tell(roles)
+    told = _told(roles)
+    for sentence in told:
+        say(sentence)
+    screen.show(places, screen.CARDS, "\n".join([*told, "", ""]))
     _replace(places.networkd, networkd.setup_files(config, roles) if setup else networkd.files(config, roles))
     _services(config, places)
     if setup:
@@ -157,22 +160,25 @@ def _unblock() -> None:
                 (switch / "soft").write_text("0", encoding="ascii")
 
 
-def _tell(roles: Roles) -> None:
+def _told(roles: Roles) -> list[str]:
+    """Which card is what."""
+
     def card(device: Device) -> str:
         return f"{device.mac} at {device.path or 'no place'} ({device.driver})"
 
     if roles.uplink_now is not None:
-        say(f"uplink: {card(roles.uplink_now)}")
+        found = [f"uplink: {card(roles.uplink_now)}"]
     elif roles.plugged:
-        say("uplink: nothing is plugged in yet")
+        found = ["uplink: nothing is plugged in yet"]
     else:
-        say("uplink: its card is not there; `gerbang ports` lists those that are")
-    for number, port in enumerate(roles.ports, 1):
-        say(f"lan{number}: {card(port)}")
+        found = ["uplink: its card is not there; `gerbang ports` lists those that are"]
+    found += [f"lan{number}: {card(port)}" for number, port in enumerate(roles.ports, 1)]
     if roles.radio is not None:
-        say(f"radio: {card(roles.radio)}")
+        found.append(f"radio: {card(roles.radio)}")
     elif not roles.ports:
-        say("The LAN has neither a port nor a radio: plug in a USB network card, or see uplink.port in site.toml.")
+        hint = "plug in a USB network card, or see uplink.port in site.toml."
+        found.append(f"The LAN has neither a port nor a radio: {hint}")
+    return found
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ class Places:
         return self.root / "run/gerbang-box"
 
     @property
+    def issue(self) -> Path:
+        """What a screen shows above the login prompt, in parts."""
+        return self.root / "run/issue.d"
+
+    @property
     def networkd(self) -> Path:
         return self.root / "run/systemd/network"
 

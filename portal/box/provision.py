@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from portal import wholefile
-from portal.box import boxcheck, commands, files, firmware, tray
+from portal.box import boxcheck, commands, files, firmware, screen, tray
 from portal.box.commands import CommandError, say
 from portal.box.places import Places
 from portal.site import Mistake
@@ -89,6 +89,7 @@ def _tell(places: Places, found: Found, mistakes: list[Mistake], lock: Path) -> 
         for line in tray.said(number, found.text, mistake):
             say(line)
     say("The last good site.toml goes on being used." if runs_on else "There is no good site.toml yet.")
+    screen.show(places, screen.DESA, screen.of_mistakes(found.name, found.text, mistakes, runs_on=runs_on))
     told = tray.error_text(found.name, found.text, mistakes, runs_on=runs_on)
     if not places.site_error.exists() or places.site_error.read_bytes() != told:
         with firmware.writable(places.firmware, lock):
@@ -128,8 +129,9 @@ def main(verb: str, places: Places | None = None) -> int:
         if verb == "mirror":
             mirror(places or Places())
         else:
-            provision(places or Places())
-            _name_host(places or Places())
+            places = places or Places()
+            mistakes = provision(places)
+            _name(places, shown=bool(mistakes))
     except (OSError, CommandError) as error:
         say(f"{error}")
         return os.EX_UNAVAILABLE
@@ -141,12 +143,15 @@ def host_name(code: str) -> str:
     return f"gerbang-{code.replace('.', '-')}"
 
 
-def _name_host(places: Places) -> None:
+def _name(places: Places, *, shown: bool) -> None:
+    """The host's name, and what the screen shows where it does not show mistakes already."""
     from portal.box.network import configured  # noqa: PLC0415
 
     config = configured(places)
     if config is not None:
         commands.tried("hostname", host_name(config.site.code))
+    if not shown:
+        screen.show(places, screen.DESA, screen.of_site(config, is_new=not places.site.exists()))
 
 
 if __name__ == "__main__":

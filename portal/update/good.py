@@ -12,11 +12,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from portal import site
+from portal.box import screen
+from portal.box.places import Places as Box
 from portal.paths import Paths
 from portal.store import schemaback
 from portal.update import facts, places, rauc, records, state
@@ -78,13 +80,17 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
         return os.EX_UNAVAILABLE
     if running is not None:
         _keep(at, paths, known, running)
-    if verdict.kind is Kind.BAD:
-        say(f"not ready {where}: {sentence}")
-        return os.EX_UNAVAILABLE
-    say(f"ready {where}")
-    if verdict.remark:
-        say(verdict.remark)
-    return os.EX_OK
+    bad = verdict.kind is Kind.BAD
+    told = [f"not ready {where}: {sentence}"] if bad else [f"ready {where}", *filter(None, (verdict.remark,))]
+    tell(told)
+    return os.EX_UNAVAILABLE if bad else os.EX_OK
+
+
+def tell(lines: Sequence[str]) -> None:
+    """On the console, and on the screen for whoever comes later."""
+    for line in lines:
+        say(line)
+    screen.show(Box(), screen.STATE, "\n".join([*(f"gerbang: {line}" for line in lines), "", ""]))
 
 
 def _give_up(at: Places, known: state.State, verdict: Verdict, text: str) -> None:

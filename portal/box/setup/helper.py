@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from portal import listener, privileges, site, wholefile
-from portal.box import boxcheck, commands, firmware, network, networkd, provision
+from portal.box import boxcheck, commands, firmware, network, networkd, provision, screen
 from portal.box.commands import CommandError, say
 from portal.box.interfaces import LAN, MANAGEMENT, WAN, WAN_PORT, WAN_VLAN
 from portal.box.places import Places
@@ -165,10 +165,13 @@ def main() -> int:
     places = Places()
     account = privileges.account(privileges.PORTAL_USER)
     PING_RANGE.write_text(f"{account.pw_gid}\t{account.pw_gid}", encoding="ascii")
+    told = [f"Halaman penyiapan / setup page: http://{OWN_ADDRESS}/"]
     if places.setup_wifi.exists():
         wifi = json.loads(places.setup_wifi.read_text(encoding="utf-8"))
-        say(f"Wi-Fi penyiapan / setup Wi-Fi: {wifi['ssid']}   kata sandi / password: {wifi['password']}")
-    say(f"Halaman penyiapan / setup page: http://{OWN_ADDRESS}/")
+        told.append(f"Wi-Fi penyiapan / setup Wi-Fi: {wifi['ssid']}   kata sandi / password: {wifi['password']}")
+    for sentence in told:
+        say(sentence)
+    screen.show(places, screen.SETUP, "\n".join([*told, "", ""]))
     with listen() as page:
         ours, theirs = socket.socketpair()
         given = {listener.VARIABLE: str(page.fileno()), CHANNEL: str(theirs.fileno())}

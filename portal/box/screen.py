@@ -1,0 +1,54 @@
+"""What a screen at the box shows above its login prompt: which desa this is, what is wrong, which card is which, where
+to go on. What services print goes to a serial line where there is one, and the prompt wipes it from the screen.
+
+agetty(8) shows what lies in /run/issue.d; a backslash begins an escape there. It must not know how site.toml is
+checked.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from portal.box import commands, files, tray
+from portal.box.places import Places
+from portal.config import SiteConfig
+from portal.release import VERSION
+from portal.site import Mistake
+
+DESA, CARDS, SETUP, STATE = "1-desa", "2-kartu", "3-penyiapan", "4-keadaan"
+"""Parts, each with one writer, in the order in which they are shown."""
+
+
+def show(places: Places, part: str, text: str) -> None:
+    """On every screen, those too that show the prompt already. What cannot be shown is said, and stops nothing."""
+    plain = "".join(letter for letter in text if letter == "\n" or letter.isprintable())
+    try:
+        if files.put(places.issue / f"gerbang-{part}.issue", plain.replace("\\", "\\\\")):
+            commands.tried("agetty", "--reload")
+    except OSError as error:
+        commands.say(f"The screen does not show {part}: {error.strerror}.")
+
+
+def of_site(config: SiteConfig | None, *, is_new: bool) -> str:
+    """A box that has a good configuration, has never had one (``is_new``), or cannot read its own."""
+    if config is None and not is_new:
+        lines = [
+            "Pengaturan alat ini tidak bisa dibaca. Taruh site.toml yang benar di kartu, lalu nyalakan kembali.",
+            "This box cannot read its configuration. Put a good site.toml on the card, and start it again.",
+        ]
+    elif config is None:
+        lines = [
+            "Alat ini belum disetel. Halaman penyiapan terbuka di kabel LAN dan Wi-Fi penyiapan.",
+            "This box is not set up yet. Its setup page is open on the LAN ports and the setup Wi-Fi.",
+        ]
+    else:
+        pages = f"https://{ipaddress.IPv4Interface(config.lan.address).ip}:{config.staff.port}/"
+        lines = [f"{config.site.name} ({config.site.code})", f"Halaman petugas / staff pages: {pages}"]
+    return "\n".join([f"Gerbang {VERSION}", "", *lines, "", ""])
+
+
+def of_mistakes(name: str, text: str, mistakes: Sequence[Mistake], *, runs_on: bool) -> str:
+    """What SITE-ERROR.txt says, too."""
+    told = tray.error_text(name, text, mistakes, runs_on=runs_on).decode("utf-8-sig")
+    return f"Gerbang {VERSION}\n\n" + told.replace("\r\n", "\n") + "\n"
