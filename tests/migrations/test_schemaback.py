@@ -13,6 +13,7 @@ import pytest
 from sqlite_utils import Database as Utils
 from sqlite_utils import Migrations
 
+from portal import wholefile
 from portal.admission import Gate
 from portal.config import Plan, Site, SiteConfig
 from portal.paths import Paths
@@ -164,7 +165,7 @@ def test_no_room_for_the_copy_means_no_migration(box: Box, monkeypatch: pytest.M
     assert box.ask("PRAGMA user_version") == [(OLD,)] and list(box.path.parent.glob("*.schema-*")) == []
 
 
-STEPS = ["write_marker", "hardlink_to", "rename", "sync_directory"]
+STEPS = {"write_marker": db, "hardlink_to": Path, "rename": Path, "sync": wholefile}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -176,7 +177,7 @@ def test_cut_off_on_the_way_back_it_is_done_at_the_next_start(
     box.tap(2, 3)
     box.start(OLD + 1)
     box.tap(4)
-    owner = db if step in ("write_marker", "sync_directory") else Path
+    owner = STEPS[step]
     real = getattr(owner, step)
 
     class PowerCut(BaseException):

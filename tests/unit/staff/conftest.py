@@ -78,14 +78,16 @@ class Browser:
         return response
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cheap_passwords() -> Iterator[None]:
+def make_passwords_cheap(patch: pytest.MonkeyPatch) -> None:
     """The real Argon2id at its least cost: what it costs in earnest is the password module's own test."""
     from argon2 import PasswordHasher
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passwords, "_hasher", lambda: PasswordHasher(1, 8, 1))
-        yield
+    patch.setattr(passwords, "_hasher", lambda: PasswordHasher(1, 8, 1))
+
+
+@pytest.fixture(autouse=True)
+def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_passwords_cheap(monkeypatch)
 
 
 @pytest.fixture(autouse=True)
@@ -100,13 +102,15 @@ def key() -> StaffKey:
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory, key: StaffKey, cheap_passwords: None) -> Path:
+def pristine(tmp_path_factory: pytest.TempPathFactory, key: StaffKey) -> Path:
     """A data directory with a database and one user of each role; copied for each test."""
     path = tmp_path_factory.mktemp("pristine-staff") / "gerbang.db"
     setup.create_or_migrate(path, migrations.migrate)
     connection = sqlite3.connect(path)
     for name, role in USERS.items():
-        password_hash = passwords.hash_new(key.password(name, role, PASSWORD))
+        with pytest.MonkeyPatch.context() as patch:
+            make_passwords_cheap(patch)
+            password_hash = passwords.hash_new(key.password(name, role, PASSWORD))
         staff.add(connection, name, role, password_hash, Clock().now)
     connection.execute("UPDATE staff_user SET must_change = 0")
     connection.commit()
