@@ -27,9 +27,14 @@ class Places:
         return self.root / "run/gerbang-box"
 
     @property
-    def issue(self) -> Path:
-        """What a screen shows above the login prompt, in parts."""
-        return self.root / "run/issue.d"
+    def screen(self) -> Path:
+        """What a screen shows, in parts."""
+        return self.run / "screen"
+
+    @property
+    def terminal(self) -> Path:
+        """What a screen that is plugged in shows."""
+        return self.root / "dev/tty1"
 
     @property
     def networkd(self) -> Path:

@@ -1,13 +1,14 @@
-"""What a screen at the box shows above its login prompt: which desa this is, what is wrong, which card is which, where
-to go on. What services print goes to a serial line where there is one, and the prompt wipes it from the screen.
+"""What a screen at the box shows: which desa this is, what is wrong, which card is which, where to go on.
 
-agetty(8) shows what lies in /run/issue.d; a backslash begins an escape there. It must not know how site.toml is
-checked.
+What services print goes to a serial line where a board has one, and nobody can log in on a screen, so it is free. It
+must not know how site.toml is checked.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import os
 from collections.abc import Sequence
 
 from portal.box import commands, files, tray
@@ -20,14 +21,25 @@ DESA, CARDS, SETUP, STATE = "1-desa", "2-kartu", "3-penyiapan", "4-keadaan"
 """Parts, each with one writer, in the order in which they are shown."""
 
 
+_CLEAR = "\x1b[H\x1b[2J"  # console_codes(4)
+
+
 def show(places: Places, part: str, text: str) -> None:
-    """On every screen, those too that show the prompt already. What cannot be shown is said, and stops nothing."""
+    """This part, and what the others say. What cannot be shown is said, and stops nothing.
+
+    A service without devices leaves its part for the next one that has them.
+    """
     plain = "".join(letter for letter in text if letter == "\n" or letter.isprintable())
     try:
-        if files.put(places.issue / f"gerbang-{part}.issue", plain.replace("\\", "\\\\")):
-            commands.tried("agetty", "--reload")
+        files.put(places.screen / part, plain)
+        whole = "\n".join(path.read_text(encoding="utf-8") for path in sorted(places.screen.iterdir()))
     except OSError as error:
         commands.say(f"The screen does not show {part}: {error.strerror}.")
+        return
+    with contextlib.suppress(OSError):  # there is no screen
+        descriptor = os.open(places.terminal, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as terminal:
+            terminal.write(_CLEAR + whole)
 
 
 def of_site(config: SiteConfig | None, *, is_new: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal.box import provision, screen, tray
+from portal.box import provision, tray
 from portal.box.places import Places
 from portal.site import Mistake, check_text
 
@@ -18,8 +18,7 @@ BAD = '[site]\ncode = "64.03.01"\n\n[uplink]\nkind = "dsl"\nspeed = 5\n'
 
 
 @pytest.fixture
-def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
-    monkeypatch.setattr(screen.commands, "tried", lambda *_, **__: None)  # agetty: there is no screen
+def places(tmp_path: Path) -> Places:
     for name in ("boot/firmware", "data/site", "data/gerbang"):
         (tmp_path / name).mkdir(parents=True)
     return Places(tmp_path)
@@ -108,7 +107,7 @@ def test_mistakes_are_all_told_where_the_file_is(places: Places, capfd: pytest.C
     console = capfd.readouterr().err
     assert "Baris 5, uplink.kind" in console
     assert "no good site.toml yet" in console
-    assert "Baris 5, uplink.kind" in (places.issue / "gerbang-1-desa.issue").read_text()
+    assert "Baris 5, uplink.kind" in (places.screen / "1-desa").read_text()
     assert not places.site.exists()
 
 

@@ -7,17 +7,10 @@ from pathlib import Path
 import pytest
 
 from portal import site
-from portal.box import boxcheck, commands, screen
+from portal.box import boxcheck, screen
 from portal.box.places import Places
 
 SITE = '[site]\ncode = "64.03.01.2001"\nname = "Muara \\\\ Wahau"\n'
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    monkeypatch.setattr(commands, "tried", lambda *command, **_: found.append(command))
-    return found
 
 
 def test_a_box_that_works_says_whose_it_is_and_where_its_pages_are() -> None:
@@ -38,9 +31,26 @@ def test_mistakes_are_those_of_the_file_beside_site_toml() -> None:
     assert "Baris 2, site.code" in shown and "\r" not in shown and "\ufeff" not in shown
 
 
-def test_escapes_of_the_prompt_are_not_in_the_technician_s_hands(tmp_path: Path, asked: list[tuple[str, ...]]) -> None:
+def test_the_screen_shows_all_parts_in_order_whoever_speaks_last(tmp_path: Path) -> None:
     places = Places(tmp_path)
-    screen.show(places, screen.DESA, "desa \\4 \x1b\\e[2J")
-    assert (places.issue / "gerbang-1-desa.issue").read_text() == "desa \\\\4 \\\\e[2J"
-    screen.show(places, screen.DESA, "desa \\4 \\e[2J")
-    assert asked == [("agetty", "--reload")], "what is shown already is left alone"
+    places.terminal.parent.mkdir()
+    places.terminal.touch()
+    screen.show(places, screen.STATE, "gerbang: ready\n")
+    screen.show(places, screen.DESA, "Muara Wahau\n")
+    assert places.terminal.read_text().endswith("\x1b[H\x1b[2JMuara Wahau\r\n\r\ngerbang: ready\r\n")
+
+
+def test_a_box_without_a_screen_and_one_with_a_full_run_go_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    screen.show(Places(tmp_path), screen.DESA, "Muara Wahau\n")
+    (tmp_path / "run/gerbang-box/screen/1-desa").unlink()
+    (tmp_path / "run/gerbang-box/screen").rmdir()
+    (tmp_path / "run/gerbang-box/screen").touch()
+    screen.show(Places(tmp_path), screen.DESA, "Muara Wahau\n")
+    assert "The screen does not show 1-desa" in capfd.readouterr().err
+
+
+def test_a_file_cannot_write_where_it_likes_on_the_screen(tmp_path: Path) -> None:
+    screen.show(Places(tmp_path), screen.DESA, "desa \x1b[2J\x07\r\u202e\n")
+    assert (tmp_path / "run/gerbang-box/screen/1-desa").read_text() == "desa [2J\n"

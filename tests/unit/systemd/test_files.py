@@ -70,7 +70,7 @@ def test_users_and_directories_are_those_of_the_image() -> None:
     sysusers = re.findall(r"^u ([\w-]+) ", (SYSTEMD / "gerbang.sysusers.conf").read_text(), re.MULTILINE)
     assert sysusers == re.findall(r"`([\w-]+)`", IMAGE.partition("Users ")[2].partition(" by sysusers")[0])
     made = re.findall(r"^d (\S+) ", (SYSTEMD / "gerbang.tmpfiles.conf").read_text(), re.MULTILINE)
-    assert made == ["/run/gerbang", "/run/gerbang-box", "/run/issue.d"]
+    assert made == ["/run/gerbang", "/run/gerbang-box"]
     assert all(f"`{path}`" in IMAGE for path in made)
     users = {user for name in services() for user in words(read(name), "User")} - {"root"}
     assert users <= set(sysusers)
