@@ -19,8 +19,6 @@ from portal.site import Mistake
 
 DESA, CARDS, SETUP, STATE = "1-desa", "2-kartu", "3-penyiapan", "4-keadaan"
 """Parts, each with one writer, in the order in which they are shown."""
-
-
 _CLEAR = "\x1b[H\x1b[2J"  # console_codes(4)
 
 
