@@ -30,14 +30,14 @@ def show(places: Places, part: str, text: str) -> None:
     plain = "".join(letter for letter in text if letter == "\n" or letter.isprintable())
     try:
         files.put(places.screen / part, plain)
-        whole = "\n".join(path.read_text(encoding="utf-8") for path in sorted(places.screen.iterdir()))
+        parts = [path.read_text(encoding="utf-8").strip("\n") for path in sorted(places.screen.iterdir())]
     except OSError as error:
         commands.say(f"The screen does not show {part}: {error.strerror}.")
         return
     with contextlib.suppress(OSError):  # there is no screen
         descriptor = os.open(places.terminal, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "w", encoding="utf-8") as terminal:
-            terminal.write(_CLEAR + whole)
+            terminal.write(_CLEAR + "\n\n".join(parts) + "\n")
 
 
 def of_site(config: SiteConfig | None, *, is_new: bool) -> str:
@@ -55,7 +55,7 @@ def of_site(config: SiteConfig | None, *, is_new: bool) -> str:
     else:
         pages = f"https://{ipaddress.IPv4Interface(config.lan.address).ip}:{config.staff.port}/"
         lines = [f"{config.site.name} ({config.site.code})", f"Halaman petugas / staff pages: {pages}"]
-    return "\n".join([f"Gerbang {VERSION}", "", *lines, "", ""])
+    return "\n".join([f"Gerbang {VERSION}", "", *lines, ""])
 
 
 def of_mistakes(name: str, text: str, mistakes: Sequence[Mistake], *, runs_on: bool) -> str:

@@ -90,7 +90,7 @@ def tell(lines: Sequence[str]) -> None:
     """On the console, and on the screen for whoever comes later."""
     for line in lines:
         say(line)
-    screen.show(Box(), screen.STATE, "\n".join([*(f"gerbang: {line}" for line in lines), "", ""]))
+    screen.show(Box(), screen.STATE, "\n".join([*(f"gerbang: {line}" for line in lines), ""]))
 
 
 def _give_up(at: Places, known: state.State, verdict: Verdict, text: str) -> None:
