@@ -21,7 +21,7 @@ class Board:
     """``machine``: QEMU's arguments for board, processor and firmware; ``disk``: how the disk is attached.
 
     ``secrets``: the way for credentials, None where there is none. ``cards``: has it network cards? ``button``: a power
-    button that its kernel hears? ``serial``: arguments in front of that of the serial line which is the console.
+    button that its kernel hears? ``pins``: a second serial line, into the file `pins` of the machine's directory.
     """
 
     program: str
@@ -31,7 +31,7 @@ class Board:
     disk: str = "if=virtio"
     cards: bool = True
     button: bool = True
-    serial: tuple[str, ...] = ()
+    pins: bool = False
 
     def credentials(self, texts: Mapping[str, str], directory: Path) -> list[str]:
         """Arguments that hand these to systemd; ``directory`` is for files that QEMU reads when it starts."""
@@ -63,8 +63,7 @@ PI_LIKE = Board(
 
 def pi3(firmware: Path) -> Board:
     """The Pi 3B itself. QEMU plays its first stage: it starts what ``firmware``, a copy of the FAT partition, holds. It
-    has no network card that works in QEMU; its console is the second serial line, as on the pins."""
+    has no network card that works in QEMU. U-Boot and GRUB speak on its pins, systemd on the other serial line."""
     tree = firmware / "bcm2837-rpi-3-b.dtb"
     machine = ("-M", "raspi3b", "-kernel", str(firmware / "u-boot.bin"), "-dtb", str(tree))
-    serial = ("-serial", "null")
-    return Board("qemu-system-aarch64", machine, 1024, None, "if=sd", cards=False, button=False, serial=serial)
+    return Board("qemu-system-aarch64", machine, 1024, None, "if=sd", cards=False, button=False, pins=True)

@@ -128,7 +128,9 @@ class Machine:
                 command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
         command += board.credentials(self._credentials, self.directory)
         command += ["-chardev", f"file,id=console,path={self.console_file},append=on"]
-        command += [*board.serial, "-serial", "chardev:console"]
+        command += ["-serial", "chardev:console"]
+        if board.pins:
+            command += ["-serial", f"file:{self.directory}/pins"]
         return [*command, "-qmp", f"unix:{self.directory}/qmp,server=on,wait=off"]
 
     def power_on(self) -> None:
