@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from portal.paths import Paths
@@ -296,6 +297,16 @@ def test_where_nobody_listens_it_is_no_box(tmp_path: Path) -> None:
     with pytest.raises(UpdateError) as error:
         Updates(tmp_path / "none").state()
     assert error.value.code == errors.UNREACHABLE and asking.SOCKET.name == "gerbang-update.sock"
+
+
+def test_what_is_told_of_an_update_again_with_more_in_it_is_one_line_of_the_history(at: Places) -> None:
+    """An older slot knows only once it serves what its older database lacks."""
+    back = state.Outcome(outcome="back", slot="B", from_version="2", to_version="3", by="", wall_s=7.25, code="hang")
+    records.write(at, back)
+    records.write(at, msgspec.structs.replace(back, lost={"sessions": 4}))
+    assert [line["lost"] for line in records.history(at)] == [{"sessions": 4}]
+    records.write(at, msgspec.structs.replace(back, wall_s=8.5))
+    assert len(records.history(at)) == 2
 
 
 # --- early in a boot, and the deadline ------------------------------------------------------------------------------
