@@ -63,7 +63,7 @@ PI_LIKE = Board(
 
 def pi3(firmware: Path) -> Board:
     """The Pi 3B itself. QEMU plays its first stage: it starts what ``firmware``, a copy of the FAT partition, holds. It
-    has no network card that works in QEMU. U-Boot and GRUB speak on its pins, systemd on the other serial line."""
+    has no network card that works in QEMU. U-Boot, GRUB and systemd do not all speak on the same serial line."""
     tree = firmware / "bcm2837-rpi-3-b.dtb"
     machine = ("-M", "raspi3b", "-kernel", str(firmware / "u-boot.bin"), "-dtb", str(tree))
     return Board("qemu-system-aarch64", machine, 1024, None, "if=sd", cards=False, button=False, pins=True)

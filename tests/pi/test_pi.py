@@ -88,5 +88,5 @@ def test_the_board_itself_starts_it(image: Path, tmp_path: Path) -> None:
         box.wait_console(r"site\.toml was taken: 64\.03\.01\.2001 Desa Uji", READY_WITHIN_S)
         # A Pi without a single network card can serve nobody; it says so, and its console is there.
         box.wait_console("The LAN has neither a port nor a radio", READY_WITHIN_S)
-        pins = (tmp_path / "pins").read_text(errors="replace")
-        assert "U-Boot " in pins and "Gerbang: starting slot A" in pins
+        said = box.console() + (tmp_path / "pins").read_text(errors="replace")
+        assert "U-Boot " in said and "Gerbang: starting slot A" in said
