@@ -90,7 +90,7 @@ class Concentrator:
                 self._heard()
             if self._tun in ready:
                 packet = os.read(self._tun, 2048)
-                if IPCP in self._open and packet[0] >> 4 == 4:
+                if self._peer is not None and IPCP in self._open and packet[0] >> 4 == 4:
                     self._ppp(IPV4, packet)
 
     def _heard(self) -> None:
