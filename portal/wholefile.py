@@ -9,8 +9,8 @@ from pathlib import Path
 READABLE, PRIVATE = 0o644, 0o600
 
 
-def write(path: Path, content: bytes, mode: int = READABLE, owner: tuple[int, int] = (-1, -1)) -> None:
-    """On the disk, and with this mode and owner (user, group), when it returns; -1 is the writer's own. Raises OSError.
+def write(path: Path, content: bytes, mode: int = READABLE, owner: tuple[int, int] | None = None) -> None:
+    """On the disk, and with this mode and owner (user, group; -1 leaves one), when it returns. Raises OSError.
 
     The new file is never seen with more rights than it ends with, nor written through a link that lay there. Its name
     until then is this process's alone: of several processes that write at once, one comes last.
@@ -22,7 +22,8 @@ def write(path: Path, content: bytes, mode: int = READABLE, owner: tuple[int, in
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchown(descriptor, *owner)
+            if owner is not None:  # units whose files are their own may not call it at all
+                os.fchown(descriptor, *owner)
             os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         new.rename(path)

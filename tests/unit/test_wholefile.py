@@ -34,7 +34,7 @@ def test_what_fails_half_way_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr(os, broken, refuse)
         with pytest.raises(OSError, match="No space left"):
-            wholefile.write(target, b"new")
+            wholefile.write(target, b"new", owner=(os.getuid(), os.getgid()))
     assert (target.read_bytes(), mode(target)) == (b"old", 0o600)
     assert list(tmp_path.iterdir()) == [target]
 
@@ -52,11 +52,23 @@ def test_rights_do_not_follow_the_umask_and_are_never_wider_meanwhile(
     monkeypatch.setattr(os, "fchown", watch)
     before = os.umask(0)
     try:
-        wholefile.write(tmp_path / "open", b"", 0o666)
+        wholefile.write(tmp_path / "open", b"", 0o666, (os.getuid(), os.getgid()))
     finally:
         os.umask(before)
     assert seen == [0o600]
     assert mode(tmp_path / "open") == 0o666
+
+
+def test_who_names_no_owner_needs_no_right_to_give_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd refuses chown(2) to guest pages and meter (`~@privileged`), and they write the database's marker."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for name in ("fchown", "chown", "lchown"):
+        monkeypatch.setattr(os, name, refuse)
+    wholefile.write(tmp_path / "gerbang.db.epoch", b"one")
+    assert (tmp_path / "gerbang.db.epoch").read_bytes() == b"one"
 
 
 def test_a_link_that_lies_there_is_replaced_and_not_followed(tmp_path: Path) -> None:
