@@ -69,7 +69,7 @@ def prepare(config: SiteConfig, places: Places, *, setup: bool) -> None:
     told = _told(roles)
     for sentence in told:
         say(sentence)
-    screen.show(places, screen.CARDS, "\n".join([*told, ""]))
+    screen.show(places, screen.CARDS, "\n".join(told))
     _replace(places.networkd, networkd.setup_files(config, roles) if setup else networkd.files(config, roles))
     _services(config, places)
     if setup:

@@ -55,10 +55,10 @@ def of_site(config: SiteConfig | None, *, is_new: bool) -> str:
     else:
         pages = f"https://{ipaddress.IPv4Interface(config.lan.address).ip}:{config.staff.port}/"
         lines = [f"{config.site.name} ({config.site.code})", f"Halaman petugas / staff pages: {pages}"]
-    return "\n".join([f"Gerbang {VERSION}", "", *lines, ""])
+    return "\n".join([f"Gerbang {VERSION}", "", *lines])
 
 
 def of_mistakes(name: str, text: str, mistakes: Sequence[Mistake], *, runs_on: bool) -> str:
     """What SITE-ERROR.txt says, too."""
     told = tray.error_text(name, text, mistakes, runs_on=runs_on).decode("utf-8-sig")
-    return f"Gerbang {VERSION}\n\n" + told.replace("\r\n", "\n") + "\n"
+    return f"Gerbang {VERSION}\n\n" + told.replace("\r\n", "\n")

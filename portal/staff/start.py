@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import os
 import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
 from netctl.api.client import Client
-from portal import privileges, selfsigned, staffkey, wsgi
+from portal import privileges, selfsigned, staffkey, wholefile, wsgi
 from portal.config import SiteConfig
 from portal.paths import Paths
 from portal.staff.app import create_app
@@ -67,7 +66,7 @@ def _first_users(shared: Shared) -> None:
 
     def tell(passwords: Mapping[str, str]) -> None:
         text = first_passwords(address, passwords)
-        _write_for_root(path, text)
+        wholefile.write(path, text.encode(), wholefile.PRIVATE)  # root's to read
         for line in text.splitlines():
             log.info("%s", line)
 
@@ -90,13 +89,3 @@ def first_passwords(address: str, passwords: Mapping[str, str]) -> str:
             "",
         ]
     )
-
-
-def _write_for_root(path: Path, text: str) -> None:
-    """A new file, never through a link that somebody put there."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)

@@ -81,8 +81,7 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
     if running is not None:
         _keep(at, paths, known, running)
     bad = verdict.kind is Kind.BAD
-    told = [f"not ready {where}: {sentence}"] if bad else [f"ready {where}", *filter(None, (verdict.remark,))]
-    tell(told)
+    tell([f"not ready {where}: {sentence}"] if bad else [f"ready {where}", *filter(None, (verdict.remark,))])
     return os.EX_UNAVAILABLE if bad else os.EX_OK
 
 
@@ -90,7 +89,7 @@ def tell(lines: Sequence[str]) -> None:
     """On the console, and on the screen for whoever comes later."""
     for line in lines:
         say(line)
-    screen.show(Box(), screen.STATE, "\n".join([*(f"gerbang: {line}" for line in lines), ""]))
+    screen.show(Box(), screen.STATE, "\n".join(f"gerbang: {line}" for line in lines))
 
 
 def _give_up(at: Places, known: state.State, verdict: Verdict, text: str) -> None:

@@ -38,10 +38,10 @@ def say(text: str) -> None:
         log.info("%s", text)
 
 
-def begin(at: Places, running: str, version: str, known_to: Callable[[], object]) -> Do:
+def begin(at: Places, running: str, version: str, decided: Callable[[], object]) -> Do:
     """What this boot's slot is for, put into force. What cannot be written or marked is said, and the boot goes on.
 
-    ``known_to`` is called once nothing can come of it any more that the gateway's start must wait for.
+    ``decided`` is called once nothing can come of it any more that the gateway's start must wait for.
     """
     make_directories(at)
     wall_s = time.time()
@@ -55,7 +55,7 @@ def begin(at: Places, running: str, version: str, known_to: Callable[[], object]
         say(f"slot {known.proven} was cut off while it started; going back to it")
         restart()
         return do
-    known_to()
+    decided()
     if outcome is not None and outcome.outcome == "back":
         rauc.mark("bad", "other", at.boot)  # it is not tried again, whatever GRUB counts
     if do is Do.KEEP:
@@ -93,7 +93,7 @@ def deadline(at: Places, running: str) -> int:
     return GIVEN_UP
 
 
-def told() -> None:
+def let_start() -> None:
     """The gateway may start."""
     notify("READY=1")
 
@@ -103,16 +103,16 @@ def main(arguments: list[str]) -> int:
     at, running = Places(), places.running_slot()
     if running is None:
         log.info("this machine has no slots; nothing to do")
-        told()
+        let_start()
         return os.EX_OK
     if arguments == ["deadline"]:
         return deadline(at, running)
     try:
-        begin(at, running, places.version(), told)
+        begin(at, running, places.version(), let_start)
     except (OSError, UpdateError, privileges.PrivilegeError) as error:
         log.error("%s", error)
         say(f"the slot {running} could not be marked: {error}")
-        told()
+        let_start()
         return os.EX_UNAVAILABLE
     return os.EX_OK
 

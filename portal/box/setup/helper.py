@@ -171,7 +171,7 @@ def main() -> int:
         told.append(f"Wi-Fi penyiapan / setup Wi-Fi: {wifi['ssid']}   kata sandi / password: {wifi['password']}")
     for sentence in told:
         say(sentence)
-    screen.show(places, screen.SETUP, "\n".join([*told, ""]))
+    screen.show(places, screen.SETUP, "\n".join(told))
     with listen() as page:
         ours, theirs = socket.socketpair()
         given = {listener.VARIABLE: str(page.fileno()), CHANNEL: str(theirs.fileno())}
