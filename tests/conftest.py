@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.figures import FIGURES
-
+Figures = dict[str, str]
+_FIGURES = pytest.StashKey[Figures]()
 HERE = Path(__file__).parent
 MARKER_OF_FOLDER = {"kernel": "kernel", "e2e": "e2e", "image": "image", "pi": "image"}
 APART = ("image", "pi")
@@ -28,6 +28,12 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return True if collection_path in [HERE / name for name in APART] else None
 
 
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    """What a test has measured, by name: printed at the end, for docs/measurements.md. No figure fails a test."""
+    return pytestconfig.stash.setdefault(_FIGURES, {})
+
+
 @pytest.fixture(autouse=True)
 def signals_as_before() -> Iterator[None]:
     """A daemon's command that ran inside a test must not leave the tests deaf to SIGTERM."""
@@ -39,7 +45,7 @@ def signals_as_before() -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Name what was skipped, so that a run on a poorer kernel does not read like a full one; and what was measured."""
-    if found := config.stash.get(FIGURES, {}):
+    if found := config.stash.get(_FIGURES, {}):
         terminalreporter.section("measured")
         for name, value in found.items():
             terminalreporter.write_line(f"{name}: {value}")

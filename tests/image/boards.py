@@ -7,7 +7,7 @@ has: SMBIOS strings on a PC, QEMU's own fw_cfg where the firmware is U-Boot.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,8 +49,12 @@ class Board:
 
 # A processor of 2009, older than any mini PC that a desa has. One of AMD's: on Intel's of that time the kernel changes
 # its page tables at each system call (Meltdown), which empties the emulator's caches; a boot took 1.4 times as long.
-_PC: Sequence[str] = ("-M", "q35", "-cpu", "Opteron_G3", "-smp", "2", "-vga", "std", "-device", "virtio-rng-pci")
-PC = Board("qemu-system-x86_64", (*_PC,), 2048, "smbios")
+PC = Board(
+    "qemu-system-x86_64",
+    ("-M", "q35", "-cpu", "Opteron_G3", "-smp", "2", "-vga", "std", "-device", "virtio-rng-pci"),
+    2048,
+    "smbios",
+)
 # A Pi 3's processor and memory, with two network cards and a disk that the real board does not have.
 PI_LIKE = Board(
     "qemu-system-aarch64",

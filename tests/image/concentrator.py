@@ -6,7 +6,6 @@ what is inside goes through a tun in the same namespace. There is one session; w
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import os
 import select
@@ -16,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.image.tun import IFF_TUN, open_device
 from tests.village import links
 from tests.village.netns import Namespace
 
@@ -29,7 +29,6 @@ ADDRESS, DNS1, DNS2 = 3, 129, 131  # IPCP's (RFC 1332, RFC 1877)
 SOL_PACKET, PACKET_AUXDATA = 263, 8
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata of include/uapi/linux/if_packet.h
 _STATUS_VLAN = 1 << 4
-TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 TUN = "isp0"
 
 
@@ -51,12 +50,12 @@ class Concentrator:
 
     def __init__(self, ns: Namespace, interface: str, line: Line) -> None:
         self.logins = self.refused = 0
-        self._line, self._interface = line, interface
+        self._line = line
         self._socket = ns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         self._socket.bind((interface, ETH_P_ALL))
         self._socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
         self._mac = self._socket.getsockname()[4]
-        self._tun = ns.call(_tun)
+        self._tun = open_device(ns, TUN, IFF_TUN)
         links.up(ns, TUN)
         ns.run(["ip", "address", "add", line.here, "peer", f"{line.there}/32", "dev", TUN])
         self._peer: bytes | None = None
@@ -195,12 +194,6 @@ class Concentrator:
         else:
             self._say(IPCP, ACK, number, data)
             self._open.add(IPCP)
-
-
-def _tun() -> int:
-    descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH22x", TUN.encode(), IFF_TUN | IFF_NO_PI))
-    return descriptor
 
 
 def _address(text: str) -> bytes:

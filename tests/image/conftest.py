@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import NewPhone, phones_of
-from tests.figures import FIGURES, Figures
 from tests.image import radio
 from tests.image.machine import PATIENCE
-from tests.image.place import Place, Ready
-from tests.village.internet import REPOSITORY
+from tests.image.place import Place, Ready, newest
 from tests.village.phone import Phone
 
 NewPlace = Callable[..., Place]
@@ -36,21 +34,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def figures(pytestconfig: pytest.Config) -> Figures:
-    """What a test has measured, by name: printed at the end, for docs/measurements.md. No figure fails a test."""
-    return pytestconfig.stash.setdefault(FIGURES, {})
-
-
-@pytest.fixture(scope="session")
 def image() -> Path:
-    """The image that `./build.sh image x86` has made: the newest in dist/, or what GERBANG_IMAGE names."""
-    named = os.environ.get("GERBANG_IMAGE")
-    if named:
-        return Path(named)
-    found = sorted((REPOSITORY / "dist").glob("gerbang-*-x86.img"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        pytest.fail("there is no image in dist/. Build it: sudo ./build.sh image x86", pytrace=False)
-    return found[-1]
+    return newest("x86")
 
 
 @pytest.fixture(scope="session")

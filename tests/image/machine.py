@@ -24,12 +24,12 @@ from typing import Any
 
 from tests.image.boards import OVMF, PC, Board
 from tests.image.disk import Disk
+from tests.image.tun import IFF_TAP, open_device
 from tests.village.netns import Namespace
 
 UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
 
-TUNSETIFF, TUNSETCARRIER = 0x400454CA, 0x400454E2  # include/uapi/linux/if_tun.h
-IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+TUNSETCARRIER = 0x400454E2  # include/uapi/linux/if_tun.h
 
 # Every wait for the box is so many times as long, for a machine that has much else to do.
 PATIENCE = float(os.environ.get("GERBANG_PATIENCE", "1"))
@@ -42,12 +42,7 @@ class Tap:
     """
 
     def __init__(self, ns: Namespace, name: str) -> None:
-        def make() -> int:
-            fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
-            fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
-            return fd
-
-        self.fd = ns.call(make)
+        self.fd = open_device(ns, name, IFF_TAP)
 
     def carrier(self, there: bool) -> None:
         """A box without power leaves the other end without a carrier, and hears nothing of what was sent meanwhile."""

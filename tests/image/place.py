@@ -8,12 +8,15 @@ It must not know what is being tested.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.image import agent
 from tests.image.boards import PC, Board
@@ -47,6 +50,17 @@ class Ready:
     up_s: float
     wall_s: float
     cpu_s: float
+
+
+def newest(target: str) -> Path:
+    """The image that `./build.sh image TARGET` has made: the newest in dist/, or what GERBANG_IMAGE names."""
+    if named := os.environ.get("GERBANG_IMAGE"):
+        return Path(named)
+    found = (internet.REPOSITORY / "dist").glob(f"gerbang-*-{target}.img")
+    image = max(found, key=lambda path: path.stat().st_mtime, default=None)
+    if image is None:
+        pytest.fail(f"there is no such image in dist/. Build it: sudo ./build.sh image {target}", pytrace=False)
+    return image
 
 
 class Gateway:
@@ -168,6 +182,12 @@ class Place(Surroundings):
         except BaseException:
             self.close()
             raise
+
+    def memory_mib(self) -> tuple[int, int]:
+        """(used, all) memory of the box; used is what is not available (proc_meminfo(5))."""
+        told = dict(re.findall(r"^(\w+): +(\d+) kB$", self.machine.read("/proc/meminfo"), re.M))
+        whole, left = int(told["MemTotal"]), int(told["MemAvailable"])
+        return (whole - left) // 1024, whole // 1024
 
     @property
     def disk(self) -> Disk:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import Figures, NewPlace
+from tests.conftest import Figures
+from tests.image.conftest import NewPlace
 from tests.image.disk import CARD_BYTES
 from tests.image.place import OFFICE, Place, Ready
 

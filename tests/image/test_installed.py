@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Figures
 from tests.e2e.conftest import NewPhone
-from tests.image.conftest import Figures, NewPlace
+from tests.image.conftest import NewPlace
 from tests.image.machine import LAN_MAC, PATIENCE
 from tests.image.place import PYTHON, READY_WITHIN_S, Place, Ready
 from tests.village import internet
@@ -252,16 +253,12 @@ def test_figures_of_the_whole_system(place: Place, first_boot: Ready, figures: F
     said = place.machine.run(["systemd-analyze", "time"])
     kernel, userspace = (_seconds(said, what) for what in ("kernel", "userspace"))
     portal = _active_s(place, "gerbang-guest.service") - kernel
-    memory = {
-        name: int(value.split()[0]) // 1024
-        for name, value in (line.split(":") for line in place.machine.read("/proc/meminfo").splitlines())
-    }
-    used = memory["MemTotal"] - memory["MemAvailable"]
+    used, memory = place.memory_mib()
     assert kernel > 0 and userspace > 0 and used > 0
     figures["boot"] = (
         f"kernel and initrd {kernel:.1f} s, userspace {userspace:.1f} s, portal {portal:.1f} s after its start"
     )
-    figures["memory"] = f"{used} MiB used of {memory['MemTotal']} (total less available)"
+    figures["memory"] = f"{used} MiB used of {memory} (total less available)"
     for path in sorted(image.parent.glob(f"{image.stem}.*")):
         figures[path.name] = f"{path.stat().st_size / 1e6:.1f} MB"
 

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from tests.image.conftest import Figures, NewPlace
+from tests.conftest import Figures
+from tests.image.conftest import NewPlace
 from tests.image.machine import PATIENCE
 from tests.image.place import Place
 from tests.village.http import HttpError

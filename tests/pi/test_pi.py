@@ -7,18 +7,16 @@ QEMU cannot play is the Pi's own first stage (bootcode.bin, start.elf): only har
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.figures import FIGURES, Figures
+from tests.conftest import Figures
 from tests.image.boards import PI_LIKE, pi3
 from tests.image.machine import PATIENCE
-from tests.image.place import PYTHON, Place
+from tests.image.place import PYTHON, Place, newest
 from tests.village import story
-from tests.village.internet import REPOSITORY
 
 # Emulating another processor takes longer than emulating one's own kind.
 READY_WITHIN_S = 900.0
@@ -29,19 +27,8 @@ pytestmark = [
 
 
 @pytest.fixture(scope="session")
-def figures(pytestconfig: pytest.Config) -> Figures:
-    return pytestconfig.stash.setdefault(FIGURES, {})
-
-
-@pytest.fixture(scope="session")
 def image() -> Path:
-    """The newest in dist/, or what GERBANG_IMAGE names."""
-    if named := os.environ.get("GERBANG_IMAGE"):
-        return Path(named)
-    found = sorted((REPOSITORY / "dist").glob("gerbang-*-pi.img"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        pytest.fail("there is no Pi's image in dist/. Build it: sudo ./build.sh image pi", pytrace=False)
-    return found[-1]
+    return newest("pi")
 
 
 @pytest.fixture
@@ -62,9 +49,8 @@ def test_with_two_network_cards_it_is_the_same_gateway(place: Place, image: Path
     scene = story.Scene(place, phone, place.gateway, measure_s=10)
     for step in story.STEPS:
         print(f"{step.name:<9} {step.play(scene)}")
-    known = dict(re.findall(r"^(\w+): +(\d+) kB$", box.read("/proc/meminfo"), re.M))
     figures["Pi image, first boot"] = f"{first.up_s:.0f} s up, {first.wall_s:.0f} s from power on"
-    figures["Pi image, memory"] = f"{(int(known['MemTotal']) - int(known['MemAvailable'])) // 1024} MiB"
+    figures["Pi image, memory"] = "{} MiB used of {}".format(*place.memory_mib())
     figures["Pi image, boot"] = box.run(["systemd-analyze", "time"]).splitlines()[0]
     place.shut_down()
     second = place.boot(READY_WITHIN_S)
