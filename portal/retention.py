@@ -168,7 +168,7 @@ class Retention:
             total += self._erase(seqs, kind, limit)
 
     def _erase(self, seqs: Collection[int], kind: Class, limit: Limit) -> int:
-        with self._writing() as (db, now):
+        with self._writing() as (db, now), rollups.erasing(db, seqs, limit.day):
             return erasure.entries(db, seqs, kind.value, limit.text, now)
 
     def _keys(self, today: dt.date) -> int:

@@ -72,8 +72,9 @@ def make(db: sqlite3.Connection, zone: dt.tzinfo, between_ms: tuple[int, int], *
 
     ``end_ms``: up to which what goes on is known. Days before ``kept_from`` are left as they are.
     """
-    first, last = (localtime.local_date(moment / 1000, zone) for moment in between_ms)
-    logged = list(_days(records.walls(db), zone, first, last))
+    walls = records.walls(db)
+    first, last = (localtime.local_date(moment / 1000, zone) for moment in _with_gaps(walls, *between_ms))
+    logged = list(_days(walls, zone, first, last))
     if kept_from:
         first = max(first, dt.date.fromisoformat(kept_from))
     made = {day.isoformat() for day in logged}
@@ -85,6 +86,15 @@ def make(db: sqlite3.Connection, zone: dt.tzinfo, between_ms: tuple[int, int], *
     for day in logged:
         if day >= first:
             _Day(db, zone, day, end_ms).write()
+
+
+def _with_gaps(walls: Sequence[tuple[int, int]], from_ms: int, until_ms: int) -> tuple[int, int]:
+    """The time widened to the boots around it, where it begins or ends between two: whether there is any log of the
+    days in between may have changed with it."""
+    return (
+        max((min(ended, from_ms) for began, ended in walls if began < from_ms), default=from_ms),
+        min((max(began, until_ms) for began, ended in walls if ended > until_ms), default=until_ms),
+    )
 
 
 def _days(walls: Sequence[tuple[int, int]], zone: dt.tzinfo, first: dt.date, last: dt.date) -> Iterator[dt.date]:

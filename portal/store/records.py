@@ -182,6 +182,19 @@ def loses(db: sqlite3.Connection, after_seq: int, before_seq: int) -> bool:
     return found.fetchone() is not None
 
 
+def loses_beside(db: sqlite3.Connection, first_seq: int, last_seq: int) -> bool:
+    """Are entries lost among these, or next to them, with nothing left in between?"""
+    found = db.execute(
+        """
+        SELECT 1 FROM record_lost
+        WHERE NOT EXISTS (SELECT 1 FROM journal WHERE seq > :last AND seq < first_seq)
+            AND NOT EXISTS (SELECT 1 FROM journal WHERE seq > last_seq AND seq < :first)
+        """,
+        {"first": first_seq, "last": last_seq},
+    )
+    return found.fetchone() is not None
+
+
 def note_lost(db: sqlite3.Connection, state: State, until_seq: int, until_boot: int, until_boot_ms: int) -> None:
     """They lay between the last entry that was taken in and this one."""
     db.execute(
@@ -339,8 +352,11 @@ def _details(
 
 
 def forget_details(db: sqlite3.Connection, before_wall_ms: int) -> None:
-    """Bytes and samples before that moment."""
+    """Bytes and samples before that moment; of a clock that may yet be set, nobody knows what is."""
+    (newest,) = db.execute("SELECT max(number) FROM record_boot").fetchone()
     for boot in boots_within(db, -FOREVER_MS, before_wall_ms):
+        if boot.number == newest and not boot.clock.certain:
+            continue
         for piece in boot.clock.pieces():
             until_ms = min(piece.until_ms, before_wall_ms - piece.offset_ms)
             for table in ("record_use", "record_sample"):

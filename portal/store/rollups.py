@@ -7,15 +7,18 @@ site.timezone.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import sqlite3
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from portal.domain import tally
 from portal.domain.journal import Class, Kind
+from portal.domain.walltime import BootClock, moment_of
 from portal.store import daybook, journal, records
 from portal.store.logfigures import days, first_day, hours, last_day, months, period, stretches
 from portal.store.logsessions import entries_of, session_count, sessions
@@ -29,6 +32,7 @@ __all__ = (
     "entries_of",
     "erasable_sessions",
     "erase_sessions",
+    "erasing",
     "fingerprint",
     "first_day",
     "hours",
@@ -132,3 +136,35 @@ def erase_sessions(db: sqlite3.Connection, before: dt.date) -> int:
     if not state.zone:
         return 0
     return records.erase_sessions(db, tally.day_ms(before, ZoneInfo(state.zone))[0])
+
+
+@contextlib.contextmanager
+def erasing(db: sqlite3.Connection, seqs: Collection[int], before: dt.date) -> Iterator[None]:
+    """Around erasing these entries from the log, of days before that one.
+
+    As a rule the records of what they told go with those days. All is made again from what is left where they told of
+    more: of a later day, if a clock that was wrong says so; or beside lost entries, since when and in which boot.
+    """
+    told_later = _tell_later(db, seqs, before)
+    yield
+    if told_later or records.loses_beside(db, min(seqs), max(seqs)):
+        begin_again(db, ZoneInfo(records.state(db).zone))
+
+
+def _tell_later(db: sqlite3.Connection, seqs: Collection[int], before: dt.date) -> bool:
+    state, wanted = records.state(db), set(seqs)
+    clocks: dict[str, BootClock | None] = {}
+    if not state.zone:
+        return False
+    limit_ms = tally.day_ms(before, ZoneInfo(state.zone))[0]
+    for entry in journal.entries(db, min(seqs) - 1, max(seqs)):
+        if entry.seq not in wanted:
+            continue
+        boot_id, at_ms = moment_of(entry)
+        if boot_id not in clocks:
+            number = records.boot_number(db, boot_id)
+            clocks[boot_id] = None if number is None else records.boot(db, number).clock
+        clock = clocks[boot_id]
+        if clock is not None and clock.wall_ms(at_ms) >= limit_ms:
+            return True
+    return False

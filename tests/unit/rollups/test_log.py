@@ -6,9 +6,10 @@ import datetime as dt
 import sqlite3
 
 from portal.domain.journal import Kind
+from portal.domain.model import Now
 from portal.domain.rollup import REASON_LOST, Line, SessionFilter
-from portal.store import journal, rollups
-from tests.unit.rollups.conftest import ZONE, Log
+from portal.store import erasure, journal, rollups
+from tests.unit.rollups.conftest import ZONE, Log, dump
 
 DAY = dt.date(2026, 11, 3)
 WALL_S = 1_793_664_000.0  # that day, 08:00
@@ -175,3 +176,78 @@ def test_the_log_s_entries_of_a_day_come_with_their_moment(db: sqlite3.Connectio
     assert found[0][:2] == (WALL_S + 60, False)
     found = rollups.entries_of(db, ZONE, DAY + dt.timedelta(days=1), [Kind.SAMPLE])
     assert [entry.body["online"] for _, _, entry in found] == list(range(16, 40, 2))
+
+
+# --- figures made in steps are those that are made at once ----------------------------------------------------------
+
+
+def assert_same_again(db: sqlite3.Connection) -> None:
+    rollups.catch_up(db, ZONE)
+    before = dump(db)
+    rollups.rebuild(db, ZONE)
+    assert dump(db) == before
+
+
+def test_bytes_of_a_clock_that_is_not_set_yet_are_not_taken_for_old_ones(db: sqlite3.Connection) -> None:
+    log = Log(db)
+    log.boots(0)
+    kept = DAY.isoformat()
+    log(Kind.ERASURE, 10, **{"class": "samples", "before": kept, "count": 1, "first": 1, "last": 1})
+    after = Log(db, "b", wall_s=0.0)
+    after(Kind.BOOT, 20, before="a", seen_ms=10_000, clean=False)
+    after.starts(20)
+    after.begins(60, 1)
+    after.moved(120, 1, 5, 70)
+    rollups.catch_up(db, ZONE)
+    after(Kind.CLOCK, 200, offset_ms=round((WALL_S + 1000) * 1000))
+    assert_same_again(db)
+    (day,) = rollups.days(db, ZONE, DAY, DAY)
+    assert (day.up_bytes, day.down_bytes) == (5, 70)
+
+
+def test_days_between_boots_are_there_however_late_the_first_of_them_is_known(db: sqlite3.Connection) -> None:
+    """The clock was lost twice, and ran two days between; one boot in between knew the day."""
+    for number, (boot, wall_s) in enumerate((("a", 0.0), ("b", WALL_S), ("c", 2 * 86_400.0))):
+        log = Log(db, boot, wall_s)
+        log(Kind.BOOT, 20, before="ab"[number - 1] if number else None, seen_ms=20_000 if number else None, clean=False)
+        log.starts(20)
+        rollups.catch_up(db, ZONE)
+    assert_same_again(db)
+    first = dt.date(1970, 1, 1)
+    assert len(rollups.days(db, ZONE, first, first + dt.timedelta(days=9))) == 3
+
+
+def test_what_erased_entries_told_of_a_boot_goes_with_them_where_the_others_are_lost(db: sqlite3.Connection) -> None:
+    log = Log(db)
+    log.boots(0)
+    log.begins(60, 1)
+    first = journal.head(db)[0]
+    log.ends(600, 1)
+    log(Kind.SAMPLE, 86_400, online=0, latency_ms=5.0, loss=0.0)
+    for seq in (1, 2):
+        (found,) = db.execute("DELETE FROM journal WHERE seq = ? RETURNING hash", (seq,)).fetchone()
+        db.execute("INSERT INTO journal_tomb VALUES (?, ?, ?)", (seq, seq, found))
+    log(Kind.LOST, 86_401, first=1, last=2)
+    rollups.catch_up(db, ZONE)
+    kept = DAY + dt.timedelta(days=1)
+    with rollups.erasing(db, [first, first + 1], kept):
+        erasure.entries(db, [first, first + 1], "sessions", kept.isoformat(), Now("a", 90_000, WALL_S + 90_000))
+    rollups.erase_sessions(db, kept)
+    assert_same_again(db)
+
+
+def test_a_session_that_was_erased_is_not_shown_whatever_day_a_wrong_clock_gave_it(db: sqlite3.Connection) -> None:
+    log = Log(db, wall_s=WALL_S + 9 * 86_400)
+    log.boots(0)
+    log.begins(60, 1)
+    first = journal.head(db)[0]
+    log.ends(600, 1, 5, 70)
+    after = Log(db, "b", WALL_S + 1000)
+    after(Kind.BOOT, 20, before="a", seen_ms=600_000, clean=False)
+    after.starts(20)
+    rollups.catch_up(db, ZONE)
+    with rollups.erasing(db, [first, first + 1], DAY):
+        erasure.entries(db, [first, first + 1], "sessions", DAY.isoformat(), Now("b", 90, WALL_S + 1090))
+    rollups.erase_sessions(db, DAY)
+    assert_same_again(db)
+    assert list(rollups.sessions(db, ZONE, ALL)) == []

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from portal.domain import tally
-from portal.domain.journal import Kind
+from portal.domain.journal import Class, Kind
 from portal.domain.model import Now
 from portal.store import db as store
-from portal.store import journal, migrations, rollups, setup
+from portal.store import erasure, journal, migrations, rollups, setup
 from tests.unit.rollups.conftest import ZONE, dump
 
 START_S = 1_793_664_000.0
@@ -49,7 +49,6 @@ class Projection(RuleBasedStateMachine):
         self.true_s = START_S
         self.seen_s = 0.0
         self.boot, self.boot_began_s, self.wrong_s = "", 0.0, 0.0
-        self.erased = dt.date.min
         self.boots_up(20.0, 0.0)
 
     def teardown(self) -> None:
@@ -147,6 +146,7 @@ class Projection(RuleBasedStateMachine):
     @rule(error_s=st.just(0.0) | st.floats(-90_000, 90_000))
     def ntp_sets_the_clock(self, error_s: float) -> None:
         self.wrong_s = error_s
+        self.db.execute("UPDATE meta SET trusted_boot_id = ?", (self.boot,))
         self.tell(Kind.CLOCK, offset_ms=round((self.true_s + self.wrong_s - self.boot_s) * 1000))
 
     @rule(off_s=lengths, wrong_s=st.just(0.0) | st.floats(-90_000, 90_000) | st.just(-START_S))
@@ -179,15 +179,32 @@ class Projection(RuleBasedStateMachine):
 
     @rule(days_ago=st.integers(0, 4))
     def sessions_are_erased(self, days_ago: int) -> None:
-        before = dt.datetime.fromtimestamp(self.true_s, ZONE).date() - dt.timedelta(days=days_ago)
+        """As portal.retention does."""
+        before, wall_ms = self.day(days_ago)
         rollups.catch_up(self.db, ZONE)
-        gone = set(rollups.erasable_sessions(self.db, ZONE, before))
-        seqs = [one.seq for one in journal.entries(self.db) if one.body.get("s") in gone]
-        self.bury(seqs)
-        if seqs:
-            said = {"class": "sessions", "before": before.isoformat(), "count": len(seqs)}
-            self.tell(Kind.ERASURE, **said, first=seqs[0], last=seqs[-1])
+        gone = rollups.erasable_sessions(self.db, ZONE, before)
+        last, look = (erasure.written_before(self.db, moment) for moment in (wall_ms, wall_ms + 86_400_000))
+        told = erasure.of_sessions(self.db, last, look, gone)
+        if self.erase(Class.SESSIONS, before, list(itertools.chain(*told))):
             rollups.erase_sessions(self.db, before)
+
+    @rule(days_ago=st.integers(0, 4))
+    def samples_are_erased(self, days_ago: int) -> None:
+        before, wall_ms = self.day(days_ago)
+        last = erasure.written_before(self.db, wall_ms)
+        self.erase(Class.SAMPLES, before, erasure.of_kinds(self.db, [Kind.SAMPLE], last, 99))
+
+    def day(self, days_ago: int) -> tuple[dt.date, int]:
+        """One that is past, and the moment at which it began."""
+        day = dt.datetime.fromtimestamp(self.true_s, ZONE).date() - dt.timedelta(days=days_ago)
+        return day, tally.day_ms(day, ZONE)[0]
+
+    def erase(self, kind: Class, before: dt.date, seqs: list[int]) -> int:
+        now = Now(self.boot, self.boot_s, self.true_s + self.wrong_s)
+        if not seqs:
+            return 0
+        with rollups.erasing(self.db, seqs, before):
+            return erasure.entries(self.db, seqs, kind.value, before.isoformat(), now)
 
     def bury(self, seqs: list[int]) -> None:
         for seq in seqs:
