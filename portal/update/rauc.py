@@ -12,6 +12,7 @@ import contextlib
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,11 @@ from portal.update import errors
 from portal.update.errors import UpdateError
 
 RAUC: Final = "/usr/bin/rauc"
+BUSCTL: Final = "/usr/bin/busctl"
+BUS: Final = Path("/run/dbus/system_bus_socket")
 CONFIG: Final = Path("/etc/rauc/system.conf")
+SERVICE: Final = "de.pengutronix.rauc"
+BUS_PAUSE_S: Final = 0.2
 MARK_S: Final = 120.0
 INFO_S: Final = 300.0  # over a satellite line too
 _PROGRESS: Final = re.compile(r"^\s*(\d{1,3})%\s+(.*)$")
@@ -52,8 +57,18 @@ def _writable(boot: Path) -> Iterator[None]:
 
 
 def mark(how: Literal["good", "bad", "active"], slot: Slot, boot: Path) -> None:
+    """Early in a boot there is no bus yet. It is waited for first, and not while nobody else can write to ``boot``."""
+    _wait_for_service()
     with _writable(boot):
         _run([RAUC, "status", f"mark-{how}", slot], MARK_S)
+
+
+def _wait_for_service() -> None:
+    end = time.monotonic() + MARK_S
+    while not BUS.exists() and time.monotonic() < end:
+        time.sleep(BUS_PAUSE_S)
+    bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+    _run([BUSCTL, f"--timeout={MARK_S:.0f}", "call", *bus, "StartServiceByName", "su", SERVICE, "0"], MARK_S)
 
 
 @dataclass(frozen=True, slots=True)
