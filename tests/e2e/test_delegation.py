@@ -7,7 +7,6 @@ phones are online.
 from __future__ import annotations
 
 import ipaddress
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -16,52 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.e2e.conftest import NewPhone, phones_of
-from tests.village import links, measure, story
-from tests.village.delegation import PREFIX, Client, Provider
+from tests.village import measure, story
+from tests.village.delegation import (
+    PREFIX,
+    Client,
+    Provider,
+    preferred,
+    seen_by_server,
+    wait_no_prefix,
+    wait_prefix,
+)
 from tests.village.gateway import LAN, WAN, GerbangGateway
 from tests.village.internet import WEB6
-from tests.village.netns import Namespace
-from tests.village.phone import IFA_F_DADFAILED, IFA_F_TENTATIVE, INTERFACE, Phone
 from tests.village.village import Village
 from tests.village.webserver import UDP_PORT
 
 OTHER = ipaddress.IPv6Network("2001:db8:b800::/56")
-IFA_F_DEPRECATED = 0x20
-# Duplicate address detection on both ends, and dnsmasq's advertisement at a random moment within 5 s (its radv.c).
-REACHES_PHONES_WITHIN_S = 15
-
-
-def preferred(ns: Namespace, interface: str, prefix: ipaddress.IPv6Network) -> list[str]:
-    """Addresses within ``prefix`` that are ready and that new connections may use."""
-    unusable = IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED
-    return [
-        address
-        for address, _, flags in links.addresses(ns, interface, 6)
-        if ipaddress.IPv6Address(address) in prefix and not flags & unusable
-    ]
-
-
-def wait_prefix(phone: Phone, prefix: ipaddress.IPv6Network) -> list[str]:
-    """The phone's own addresses in ``prefix``, once it has one."""
-    end_s = time.monotonic() + REACHES_PHONES_WITHIN_S
-    while not (found := preferred(phone.ns, INTERFACE, prefix)):
-        assert time.monotonic() < end_s, f"no addresses in {prefix}: {links.addresses(phone.ns, INTERFACE, 6)}"
-        time.sleep(0.05)
-    return found
-
-
-def wait_no_prefix(phone: Phone, prefix: ipaddress.IPv6Network) -> None:
-    end_s = time.monotonic() + REACHES_PHONES_WITHIN_S
-    while left := preferred(phone.ns, INTERFACE, prefix):
-        assert time.monotonic() < end_s, f"still used for new connections: {left}"
-        time.sleep(0.05)
-
-
-def seen_by_server(phone: Phone, village: Village) -> str:
-    """The source address that the Internet sees of a connection whose source the phone itself chose."""
-    answer = phone.http(f"http://{village.internet.host}/peer", family=6, timeout_s=3)
-    assert answer.status == 200
-    return str(json.loads(answer.body)["address"])
 
 
 def uplink_addresses(village: Village) -> list[str]:
@@ -111,7 +80,7 @@ def test_a_phone_has_its_own_public_address_refused_before_login_and_counted_aft
     assert phone.http("http://connectivitycheck.gstatic.com/generate_204", family=6).status == 302
     phone.login()
     phone.wait_online(family=6)
-    address = seen_by_server(phone, own_village)
+    address = seen_by_server(phone)
     assert address in mine, "the phone prefers the public prefix, and nothing translates it"
     before = gateway.usage(phone.mac, address)
     with measure.Tap(phone) as tap:
@@ -193,7 +162,7 @@ def test_a_prefix_comes_changes_and_goes_and_nobody_is_cut_off(
         one.login()
         one.wait_online(family=6)
     drift = gateway.netctl().status().drift_total
-    assert seen_by_server(phone, own_village) in uplink_addresses(own_village), "no prefix yet: masqueraded"
+    assert seen_by_server(phone) in uplink_addresses(own_village), "no prefix yet: masqueraded"
     local = phone.ipv6_addresses(temporary=True)[0]
     url = f"http://{own_village.internet.host}/bytes?n=15000000"
     phone.resolve(own_village.internet.host, 6)
@@ -205,16 +174,16 @@ def test_a_prefix_comes_changes_and_goes_and_nobody_is_cut_off(
             wait_on_lan(gateway, PREFIX, client)
             first = wait_prefix(phone, PREFIX)
             phone.wait_online(family=6)
-            assert seen_by_server(phone, own_village) in first
+            assert seen_by_server(phone) in first
             provider.prefix = OTHER
             second = wait_prefix(phone, OTHER)
             wait_no_prefix(phone, PREFIX)
             phone.wait_online(family=6)
-            assert seen_by_server(phone, own_village) in second
+            assert seen_by_server(phone) in second
         assert provider.released.wait(5)
         wait_no_prefix(phone, OTHER)
         phone.wait_online(family=6)
-        assert seen_by_server(phone, own_village) in uplink_addresses(own_village), "masqueraded again"
+        assert seen_by_server(phone) in uplink_addresses(own_village), "masqueraded again"
         assert len(six.result().body) == len(four.result().body) == 15_000_000
     time.sleep(5.5)  # a tick: the prefix is gone for netctl, too
     for address in (*first, *second):
@@ -234,11 +203,11 @@ def test_a_gateway_that_starts_where_a_prefix_stands_already_uses_it(
     mine = wait_prefix(phone, PREFIX)
     phone.login()
     phone.wait_online(family=6)
-    assert seen_by_server(phone, own_village) in mine
+    assert seen_by_server(phone) in mine
     killed = gateway.kill("netctl")
     assert phone.is_online(family=6)
     gateway.wait_restarted("netctl", killed)
-    assert seen_by_server(phone, own_village) in mine
+    assert seen_by_server(phone) in mine
 
 
 def test_a_provider_without_a_prefix_to_give_leaves_the_masqueraded_local_one(
@@ -254,4 +223,4 @@ def test_a_provider_without_a_prefix_to_give_leaves_the_masqueraded_local_one(
         phone.wait_ipv6()
         phone.login()
         phone.wait_online(family=6)
-        assert seen_by_server(phone, own_village) in uplink_addresses(own_village)
+        assert seen_by_server(phone) in uplink_addresses(own_village)

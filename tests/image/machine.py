@@ -28,11 +28,14 @@ from tests.image.tun import IFF_TAP, open_device
 from tests.village.netns import Namespace
 
 UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
+MODEM_MAC = "40" + UPLINK_MAC[2:]  # what QEMU's usb-net makes of it (hw/usb/dev-network.c, usbstring_mac)
 
 TUNSETCARRIER = 0x400454E2  # include/uapi/linux/if_tun.h
 
 # Every wait for the box is so many times as long, for a machine that has much else to do.
 PATIENCE = float(os.environ.get("GERBANG_PATIENCE", "1"))
+
+_MODEM = {"driver": "usb-net", "id": "modem", "netdev": "uplink", "mac": UPLINK_MAC}
 
 
 class Tap:
@@ -66,7 +69,8 @@ class Machine:
     """A box that is off at first. ``directory`` holds what is its own; ssh comes from ``source`` in ``outside``.
 
     ``watchdog``: the hardware restarts a system that does not speak for half a minute. Emulated on a busy machine it
-    may do so to one that is well, so only who tests it has one.
+    may do so to one that is well, so only who tests it has one. ``modem``: the uplink is no card of its own but what is
+    plugged into USB, and can be pulled out.
     """
 
     def __init__(
@@ -84,9 +88,10 @@ class Machine:
         source: str,
         credentials: Mapping[str, str],
         watchdog: bool = False,
+        modem: bool = False,
     ) -> None:
         self.directory, self.disk, self.board = directory, disk, board
-        self.uefi, self.watchdog = uefi, watchdog
+        self.uefi, self.watchdog, self.modem = uefi, watchdog, modem
         self.address, self._source = address, source
         self._taps = (uplink, lan)
         self._outside, self._key = outside, key
@@ -120,7 +125,10 @@ class Machine:
         for name, tap, mac in zip(("uplink", "lan"), self._taps, (UPLINK_MAC, LAN_MAC), strict=True):
             if board.cards:
                 command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
-                command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+                if name != "uplink" or not self.modem:
+                    command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+        if self.modem:
+            command += ["-device", "qemu-xhci", "-device", ",".join("=".join(pair) for pair in _MODEM.items())]
         command += board.credentials(self._credentials, self.directory)
         command += ["-chardev", f"file,id=console,path={self.console_file},append=on"]
         command += ["-serial", "chardev:console"]
@@ -180,6 +188,15 @@ class Machine:
         """A hardware fault as the processor sees it."""
         assert self._qmp is not None
         self._qmp.execute("inject-nmi")
+
+    def pull_modem(self) -> None:
+        """Out of the USB port, while the box runs."""
+        assert self._qmp is not None
+        self._qmp.execute("device_del", id=_MODEM["id"])
+
+    def plug_modem(self) -> None:
+        assert self._qmp is not None
+        self._qmp.execute("device_add", **_MODEM)
 
     @property
     def on_for_s(self) -> float:

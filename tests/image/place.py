@@ -21,7 +21,7 @@ import pytest
 from tests.image import agent
 from tests.image.boards import PC, Board
 from tests.image.disk import Disk
-from tests.image.machine import UPLINK_MAC, Machine, NotReached, Tap, make_key
+from tests.image.machine import MODEM_MAC, UPLINK_MAC, Machine, NotReached, Tap, make_key
 from tests.image.ntp import TimeServer
 from tests.village import internet, links, story
 from tests.village.box import require_tools
@@ -34,6 +34,8 @@ OFFICE = "10.20.0.5"  # where ssh comes from: in a network that site.toml lets i
 # What a technician writes, and a plan whose rates the story knows.
 SITE: Mapping[str, Any] = {"site": {"code": "64.03.01.2001", "name": "Desa Uji"}, "plan": [story.PLAN]}
 READY = r"^.*gerbang: ready slot=(?P<slot>[AB]) version=(?P<version>\S+) up=(?P<up>[\d.]+)s"
+# How often the plug is pulled in a test that pulls it again and again; half of it in mid-install.
+POWER_CUTS = int(os.environ.get("GERBANG_POWER_CUTS", "20"))
 # From switching on; emulated, on two cores that may be busy: it takes a minute on idle ones.
 READY_WITHIN_S = 400.0
 
@@ -130,7 +132,7 @@ class Place(Surroundings):
 
     ``site`` is what lies on the FAT partition: tables over SITE, the file's own bytes, or None for no file.
     ``credentials`` are systemd's, by name; ``systemd.unit-dropin.NAME`` changes a unit of the image as it is.
-    ``board`` and ``watchdog`` as of Machine.
+    ``board``, ``watchdog`` and ``modem`` as of Machine.
     """
 
     def __init__(
@@ -145,9 +147,10 @@ class Place(Surroundings):
         ipv6: bool = True,
         credentials: Mapping[str, str] | None = None,
         watchdog: bool = False,
+        modem: bool = False,
     ) -> None:
         require_tools("dnsmasq", "busybox", "setpriv", board.program, "mcopy", "ssh")
-        super().__init__(ipv6=ipv6, isolated=False, lease=UPLINK_MAC)
+        super().__init__(ipv6=ipv6, isolated=False, lease=MODEM_MAC if modem else UPLINK_MAC)
         self._closing: list[Any] = []
         try:
             uplink = Tap(self.internet.ns, UPLINK)
@@ -176,6 +179,7 @@ class Place(Surroundings):
                 source=OFFICE,
                 credentials=credentials or {},
                 watchdog=watchdog,
+                modem=modem,
             )
             self.gateway = Gateway(self.machine)
             self.add_phones(phones)

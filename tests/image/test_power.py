@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -12,11 +11,10 @@ import pytest
 from tests.conftest import Figures
 from tests.image.conftest import NewPlace
 from tests.image.machine import PATIENCE
-from tests.image.place import Place
+from tests.image.place import POWER_CUTS, Place
 from tests.village.http import HttpError
 from tests.village.phone import Phone
 
-CUTS = int(os.environ.get("GERBANG_POWER_CUTS", "20"))
 PHONES = 6
 ONLINE_WITHIN_S = 15.0
 
@@ -52,14 +50,14 @@ class Coming(threading.Thread):
         self._stop.set()
 
 
-@pytest.mark.timeout(120 * (CUTS + 5) * PATIENCE)
+@pytest.mark.timeout(120 * (POWER_CUTS + 5) * PATIENCE)
 def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figures) -> None:
     place = new_place(phones=PHONES)
     place.boot()
     place.dhcp_all()
     chance = random.Random(20261130)
     taps, checked, within_boot = 0, 0, 0
-    for cut in range(1, CUTS + 1):
+    for cut in range(1, POWER_CUTS + 1):
         if cut % 4 == 0:  # the first thing a box does with power that has come back is to lose it again
             within_boot += 1
             place.machine.power_on()
@@ -88,9 +86,9 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
     if not place.machine.is_on:
         place.boot()
     _whole(place, "at the end")
-    assert checked > 0 and taps > CUTS
+    assert checked > 0 and taps > POWER_CUTS
     figures["power cuts"] = (
-        f"{CUTS} ({within_boot} while booting), {taps} logins and logouts, {checked} of {checked} online again"
+        f"{POWER_CUTS} ({within_boot} while booting), {taps} logins and logouts, {checked} of {checked} online again"
     )
 
 

@@ -17,12 +17,11 @@ import pytest
 from tests.image import updates
 from tests.image.conftest import NewPlace
 from tests.image.machine import NotReached
-from tests.image.place import READY_WITHIN_S, Place, Ready
+from tests.image.place import POWER_CUTS, READY_WITHIN_S, Place, Ready
 from tests.village.internet import WEB
 
 PORT = 8099
 BUNDLE = f"/data/gerbang-x86-{updates.VERSION}.raucb"
-CUTS = 10
 pytestmark = pytest.mark.timeout(3600)
 
 
@@ -140,7 +139,7 @@ def test_power_cuts_in_mid_install_change_nothing(new_place: NewPlace, update: P
     first = place.boot()
     fetch(place, update)
     chance = random.Random(5)
-    for cut in range(CUTS):
+    for cut in range(POWER_CUTS // 2):
         percent = chance.choice([0, 20, 40, 60, 80, 80, 80, 80])
         child = place.machine.popen(
             ["gerbang", "update", "install", BUNDLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

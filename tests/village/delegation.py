@@ -1,6 +1,6 @@
 """Prefix delegation (RFC 8415): the provider's end, just enough of a server, and the box's end, Debian's dhcpcd.
 
-It must not know netctl or the phones.
+It must not know netctl.
 
 ``Provider`` answers as an access router does that delegates: it routes the prefix to the link-local address that asked
 for it. It knows one customer. ``Client`` is what a technician runs beside the gateway, as docs/operations.md tells.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import os
 import re
 import selectors
@@ -26,7 +27,9 @@ from typing import Any, Final
 from tests.village import links
 from tests.village.box import require_tools, signal_process
 from tests.village.gateway import LAN, WAN, GerbangGateway
-from tests.village.internet import REPOSITORY, UPLINK, Internet
+from tests.village.internet import HOST, REPOSITORY, UPLINK, Internet
+from tests.village.netns import Namespace
+from tests.village.phone import IFA_F_DADFAILED, IFA_F_TENTATIVE, INTERFACE, Phone
 
 PREFIX: Final = ipaddress.IPv6Network("2001:db8:a700::/56")
 CONFIG, LOG = Path("/run/dhcpcd.conf"), Path("/run/dhcpcd.log")
@@ -148,6 +151,49 @@ class Provider:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+# --- what phones have of it -----------------------------------------------------------------------------------------
+
+IFA_F_DEPRECATED: Final = 0x20
+# Duplicate address detection on both ends, and dnsmasq's advertisement at a random moment within 5 s (its radv.c).
+REACHES_PHONES_WITHIN_S: Final = 15
+
+
+def preferred(ns: Namespace, interface: str, prefix: ipaddress.IPv6Network) -> list[str]:
+    """Addresses within ``prefix`` that are ready and that new connections may use."""
+    unusable = IFA_F_DEPRECATED | IFA_F_TENTATIVE | IFA_F_DADFAILED
+    return [
+        address
+        for address, _, flags in links.addresses(ns, interface, 6)
+        if ipaddress.IPv6Address(address) in prefix and not flags & unusable
+    ]
+
+
+def wait_prefix(phone: Phone, prefix: ipaddress.IPv6Network) -> list[str]:
+    """The phone's own addresses in ``prefix``, once it has one."""
+    end_s = time.monotonic() + REACHES_PHONES_WITHIN_S
+    while not (found := preferred(phone.ns, INTERFACE, prefix)):
+        assert time.monotonic() < end_s, f"no addresses in {prefix}: {links.addresses(phone.ns, INTERFACE, 6)}"
+        time.sleep(0.05)
+    return found
+
+
+def wait_no_prefix(phone: Phone, prefix: ipaddress.IPv6Network) -> None:
+    end_s = time.monotonic() + REACHES_PHONES_WITHIN_S
+    while left := preferred(phone.ns, INTERFACE, prefix):
+        assert time.monotonic() < end_s, f"still used for new connections: {left}"
+        time.sleep(0.05)
+
+
+def seen_by_server(phone: Phone) -> str:
+    """The source address that the Internet sees of a connection whose source the phone itself chose."""
+    answer = phone.http(f"http://{HOST}/peer", family=6, timeout_s=3)
+    assert answer.status == 200
+    return str(json.loads(answer.body)["address"])
+
+
+# --- the box's end --------------------------------------------------------------------------------------------------
 
 
 def documented_config() -> str:
