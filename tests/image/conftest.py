@@ -18,6 +18,7 @@ from tests.image.place import Place, Ready, newest
 from tests.village.phone import Phone
 
 NewPlace = Callable[..., Place]
+OTHERS = {"new_place", "updated"}
 # A box boots in a minute where the processors are idle, and some tests boot it a few times.
 TEST_TIMEOUT_S = 1800 * PATIENCE
 
@@ -30,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root: it makes network namespaces"))
     # One machine runs at a time, so the shared one is used up before others are switched on.
-    items.sort(key=lambda item: "tests/image/" in item.nodeid and "new_place" in getattr(item, "fixturenames", ()))
+    items.sort(key=lambda item: "tests/image/" in item.nodeid and bool(OTHERS & set(getattr(item, "fixturenames", ()))))
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.image.conftest import NewPlace
 from tests.image.machine import Machine
 from tests.image.place import SITE
@@ -52,6 +54,7 @@ def _networkd_hears(box: Machine) -> str:
     raise AssertionError(f"networkd got no address: {said}")
 
 
+@pytest.mark.long
 def test_systems_are_told_of_the_portal_once_certificate_and_clock_hold(new_place: NewPlace, tmp_path: Path) -> None:
     on_card = {"certificate": "/boot/firmware/portal.pem", "key": "/boot/firmware/portal.key"}
     site: dict[str, Any] = merged(SITE, {"portal": {"name": NAME, **on_card}})

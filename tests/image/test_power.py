@@ -28,10 +28,10 @@ class Coming(threading.Thread):
         self.inside: bool | None = None
         self.taps = 0
         self._random = random.Random(seed)
-        self._stop = threading.Event()
+        self._over = threading.Event()
 
     def run(self) -> None:
-        while not self._stop.is_set():
+        while not self._over.is_set():
             try:
                 if self.phone.is_online(timeout_s=5):
                     self.inside = None
@@ -44,13 +44,14 @@ class Coming(threading.Thread):
             except (OSError, HttpError, LookupError, RuntimeError):
                 continue  # the box is being switched off; what it was told before holds
             # Most of them are in at any time.
-            self._stop.wait(self._random.uniform(0.2, 6.0) if self.inside else 0.2)
+            self._over.wait(self._random.uniform(0.2, 6.0) if self.inside else 0.2)
 
     def stop(self) -> None:
-        self._stop.set()
+        self._over.set()
 
 
 @pytest.mark.timeout(120 * (POWER_CUTS + 5) * PATIENCE)
+@pytest.mark.long
 def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figures) -> None:
     place = new_place(phones=PHONES)
     place.boot()

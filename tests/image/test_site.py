@@ -29,6 +29,7 @@ WRONG = (
 KEYS = ("site.code", "lan.address", "lan.colour", "plan[1].down_kbit")
 
 
+@pytest.mark.long
 def test_mistakes_are_told_beside_site_toml_and_mending_them_is_enough(new_place: NewPlace) -> None:
     place = new_place(site=WRONG, phones=1)
     box = place.machine

@@ -1,4 +1,8 @@
-"""A to B and back: by hand, by itself, after a panic, a hang and power cuts in mid-install. The real RAUC and GRUB."""
+"""A to B and back: by hand, by itself, after a panic, a hang and power cuts in mid-install. The real RAUC and GRUB.
+
+All on one box, which has a watchdog and the bundle on its disk. Each test begins on slot A, and all but the last one
+leave the box there.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,6 @@ from typing import Any
 import pytest
 
 from tests.image import updates
-from tests.image.conftest import NewPlace
 from tests.image.machine import NotReached
 from tests.image.place import POWER_CUTS, READY_WITHIN_S, Place, Ready
 from tests.village.internet import WEB
@@ -28,6 +31,31 @@ pytestmark = pytest.mark.timeout(3600)
 @pytest.fixture(scope="session")
 def update(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return updates.make(image, tmp_path_factory.mktemp("update"))
+
+
+@pytest.fixture(scope="module")
+def updated(image: Path, shared: Place, update: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A box with the bundle on its disk; the shared one is off from now on."""
+    if shared.machine.is_on:
+        shared.shut_down()
+    with Place(image, tmp_path_factory.mktemp("updated"), phones=2, watchdog=True) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def first(updated: Place, update: Path) -> Ready:
+    """How its first boot went."""
+    ready = updated.boot()
+    fetch(updated, update)
+    return ready
+
+
+@pytest.fixture
+def place(updated: Place, first: Ready) -> Place:
+    """The box, running."""
+    if not updated.machine.is_on:
+        updated.boot()
+    return updated
 
 
 @contextmanager
@@ -71,13 +99,68 @@ def restart(place: Place, within_s: float = 2 * READY_WITHIN_S) -> Ready:
     return place.wait_ready(within_s, since=since)
 
 
-def test_up_and_back_with_people_online(new_place: NewPlace, update: Path) -> None:
-    place = new_place(phones=2)
-    first = place.boot()
+def test_a_bundle_of_somebody_else_and_one_that_was_cut_off(place: Place) -> None:
+    place.machine.run(f"head -c 100000000 {BUNDLE} >/data/gerbang-cut.raucb")
+    done = place.machine.try_run(["gerbang", "update", "install", "/data/gerbang-cut.raucb", "--json"], timeout_s=300)
+    assert done.returncode == 65 and json.loads(done.stdout)["error"]["code"] == "bundle"
+    with pytest.raises(NotReached):
+        place.machine.run(["gerbang", "update", "install", "/etc/hostname"])
+    assert standing(place)["trial"] is None
+    place.machine.run(["rm", "/data/gerbang-cut.raucb"])
+
+
+def test_power_cuts_in_mid_install_change_nothing(place: Place, first: Ready) -> None:
+    chance = random.Random(5)
+    for cut in range(POWER_CUTS // 2):
+        percent = chance.choice([0, 20, 40, 60, 80, 80, 80, 80])
+        child = place.machine.popen(
+            ["gerbang", "update", "install", BUNDLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while (told := standing(place)["progress"]) is None or told["ended"] or told["percent"] < percent:
+            assert child.poll() is None, f"cut {cut}: it was installed before the cut"
+        time.sleep(chance.uniform(0, 4))
+        place.power_off()
+        child.kill()
+        child.wait()
+        place.machine.reap(child)
+        ready = place.boot()
+        assert (ready.slot, ready.version) == ("A", first.version), f"cut {cut} at {percent} %"
+        assert standing(place)["trial"] is None
+
+
+@pytest.mark.parametrize(
+    ("mistake", "code"),
+    [
+        pytest.param("bad", "portal-silent", marks=pytest.mark.long),
+        ("panic", "not-ready"),
+        pytest.param("hang", "hang", marks=pytest.mark.long),
+        ("freeze", "not-ready"),
+    ],
+)
+def test_a_version_with_a_mistake_comes_back_by_itself(place: Place, first: Ready, mistake: str, code: str) -> None:
+    before = codes(place)
+    place.machine.run(f"echo {mistake} >/data/misbehave && sync")
+    install(place)
+    back = restart(place, 3 * READY_WITHIN_S)
+    assert (back.slot, back.version) == ("A", first.version)
+    found = standing(place)
+    assert found["proven"] == "A" and found["trial"] is None
+    assert (found["last"]["outcome"], found["last"]["code"]) == ("back", code)
+    assert codes(place) == [*before, code], "each is told once"
+    # The very same bundle stays without a mistake: see below.
+    place.machine.run("rm /data/misbehave")
+
+
+def codes(place: Place) -> list[str]:
+    """What the history of updates says, the oldest first."""
+    history = json.loads(place.machine.run(["gerbang", "update", "history", "--json"]))
+    return [one["code"] for one in history]
+
+
+def test_up_and_back_with_people_online(place: Place, first: Ready) -> None:
     phone, late = place.phones
     phone.dhcp()
     phone.login()
-    fetch(place, update)
     assert install(place) == {"slot": "B", "from": first.version, "to": updates.VERSION, "reboot": False}
     waiting = standing(place)
     assert waiting["slot"] == "A" and waiting["trial"]["phase"] == "installed"
@@ -108,63 +191,3 @@ def test_up_and_back_with_people_online(new_place: NewPlace, update: Path) -> No
     assert place.machine.run(["gerbang", "journal", "verify"])
     acts = [row["action"] for row in place.gateway.sql("SELECT action FROM audit ORDER BY id")]
     assert acts[-1] == "database.back" and "update.install" in acts
-
-
-CODES = {"bad": "portal-silent", "panic": "not-ready", "hang": "hang", "freeze": "not-ready"}
-
-
-def test_a_version_with_a_mistake_comes_back_by_itself(new_place: NewPlace, update: Path) -> None:
-    place = new_place(watchdog=True)
-    first = place.boot()
-    fetch(place, update)
-    for how in updates.MISBEHAVIOURS:
-        place.machine.run(f"echo {how} >/data/misbehave && sync")
-        install(place)
-        back = restart(place, 3 * READY_WITHIN_S)
-        assert (back.slot, back.version) == ("A", first.version), how
-        found = standing(place)
-        assert found["proven"] == "A" and found["trial"] is None, how
-        assert (found["last"]["outcome"], found["last"]["code"]) == ("back", CODES[how]), how
-        assert place.machine.run("rauc status --output-format=json")
-    history = json.loads(place.machine.run(["gerbang", "update", "history", "--json"]))
-    assert [one["code"] for one in history] == [CODES[how] for how in updates.MISBEHAVIOURS]
-    # Without a mistake the very same bundle stays.
-    place.machine.run("rm /data/misbehave")
-    install(place)
-    assert restart(place).slot == "B"
-
-
-def test_power_cuts_in_mid_install_change_nothing(new_place: NewPlace, update: Path) -> None:
-    place = new_place()
-    first = place.boot()
-    fetch(place, update)
-    chance = random.Random(5)
-    for cut in range(POWER_CUTS // 2):
-        percent = chance.choice([0, 20, 40, 60, 80, 80, 80, 80])
-        child = place.machine.popen(
-            ["gerbang", "update", "install", BUNDLE], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        while (told := standing(place)["progress"]) is None or told["ended"] or told["percent"] < percent:
-            assert child.poll() is None, f"cut {cut}: it was installed before the cut"
-        time.sleep(chance.uniform(0, 4))
-        place.power_off()
-        child.kill()
-        child.wait()
-        place.machine.reap(child)
-        ready = place.boot()
-        assert (ready.slot, ready.version) == ("A", first.version), f"cut {cut} at {percent} %"
-        assert standing(place)["trial"] is None
-    install(place)
-    assert restart(place).slot == "B"
-
-
-def test_a_bundle_of_somebody_else_and_one_that_was_cut_off(new_place: NewPlace, update: Path) -> None:
-    place = new_place()
-    place.boot()
-    fetch(place, update)
-    place.machine.run(f"head -c 100000000 {BUNDLE} >/data/gerbang-cut.raucb")
-    done = place.machine.try_run(["gerbang", "update", "install", "/data/gerbang-cut.raucb", "--json"], timeout_s=300)
-    assert done.returncode == 65 and json.loads(done.stdout)["error"]["code"] == "bundle"
-    with pytest.raises(NotReached):
-        place.machine.run(["gerbang", "update", "install", "/etc/hostname"])
-    assert standing(place)["trial"] is None

@@ -7,6 +7,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
 from tests.image.concentrator import Concentrator, Line
 from tests.image.conftest import NewPlace
 from tests.image.place import SITE, Place
@@ -61,6 +63,7 @@ STATIC: Mapping[str, Any] = {
 }
 
 
+@pytest.mark.long
 def test_an_address_that_does_not_change_a_prefix_that_does_and_a_vlan_for_the_office(new_place: NewPlace) -> None:
     place = new_place(site=merged(SITE, STATIC), phones=1)
     place.machine.address = FIXED
@@ -79,6 +82,7 @@ def test_an_address_that_does_not_change_a_prefix_that_does_and_a_vlan_for_the_o
     assert said["mgmt0@wan0"] == [OFFICE_NETWORK]
 
 
+@pytest.mark.long
 def test_a_modem_on_usb_comes_and_goes_while_the_box_runs(new_place: NewPlace) -> None:
     place = new_place(site=merged(SITE, {"uplink": {"kind": "lte"}}), phones=1, modem=True)
     place.boot()

@@ -1,6 +1,6 @@
 """Makes updates of the image under test: a higher version, one schema more, and mistakes that can be switched on.
 
-It must not know QEMU. What a box with such a version does is in ``/data/misbehave``: nothing, or one of MISBEHAVIOURS.
+It must not know QEMU. ``/data/misbehave`` says what a box with it does wrong: nothing, or bad, panic, hang, freeze.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from image.build import squash
 
 PACKAGES: Final = "usr/lib/gerbang/lib/python3.13/site-packages"
 VERSION: Final = "99.0.0-update"
-MISBEHAVIOURS: Final = ("bad", "panic", "hang", "freeze")
 ACT: Final = """#!/bin/sh
 case "$(cat /data/misbehave 2>/dev/null)" in
 panic) echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger ;;

@@ -79,6 +79,7 @@ class Phone:
     def start_dhcp(self) -> subprocess.Popen[str]:
         """Join and start udhcpc; ``finish_dhcp`` reads what it got. Apart so that many phones can ask at once."""
         self.join()
+        self._names.clear()  # another network, other names
         command = ["busybox", "udhcpc", "-f", "-q", "-n", "-i", INTERFACE, "-t", "8", "-T", "1", "-O", "114"]
         command += ["-x", f"hostname:phone-{self.number}", "-s", str(_LEASE_SCRIPT)]
         return self.ns.popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
