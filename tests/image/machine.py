@@ -28,7 +28,6 @@ from tests.image.tun import IFF_TAP, open_device
 from tests.village.netns import Namespace
 
 UPLINK_MAC, LAN_MAC = "52:54:00:67:00:01", "52:54:00:67:00:02"
-MODEM_MAC = "40" + UPLINK_MAC[2:]  # what QEMU's usb-net makes of it (hw/usb/dev-network.c, usbstring_mac)
 
 TUNSETCARRIER = 0x400454E2  # include/uapi/linux/if_tun.h
 

@@ -21,7 +21,7 @@ import pytest
 from tests.image import agent
 from tests.image.boards import PC, Board
 from tests.image.disk import Disk
-from tests.image.machine import MODEM_MAC, UPLINK_MAC, Machine, NotReached, Tap, make_key
+from tests.image.machine import Machine, NotReached, Tap, make_key
 from tests.image.ntp import TimeServer
 from tests.village import internet, links, story
 from tests.village.box import require_tools
@@ -150,7 +150,7 @@ class Place(Surroundings):
         modem: bool = False,
     ) -> None:
         require_tools("dnsmasq", "busybox", "setpriv", board.program, "mcopy", "ssh")
-        super().__init__(ipv6=ipv6, isolated=False, lease=MODEM_MAC if modem else UPLINK_MAC)
+        super().__init__(ipv6=ipv6, isolated=False, lease=True)
         self._closing: list[Any] = []
         try:
             uplink = Tap(self.internet.ns, UPLINK)

@@ -73,9 +73,10 @@ def served(place: Place, directory: Path) -> Iterator[str]:
 
 
 def fetch(place: Place, update: Path) -> None:
-    """The bundle onto the box's data disk."""
+    """The bundle onto the box's data disk, where a power cut leaves it."""
     with served(place, update.parent) as url:
         place.machine.run(["busybox", "wget", "-q", "-O", BUNDLE, f"{url}/{update.name}"], timeout_s=300)
+    place.machine.run(["sync"], timeout_s=300)
 
 
 def install(place: Place, what: str = BUNDLE, *more: str) -> dict[str, Any]:

@@ -34,12 +34,12 @@ UPLINK = "up0"
 class Internet:
     """One namespace. ``plug`` gives the cable that a gateway's uplink hangs on.
 
-    ``lease``: the MAC of a gateway that asks by DHCP; it is given GATEWAY. None: gateways know their address.
+    ``lease``: the gateway asks by DHCP, and is given GATEWAY. Else gateways know their address.
     """
 
     host = HOST
 
-    def __init__(self, *, ipv6: bool, lease: str | None = None) -> None:
+    def __init__(self, *, ipv6: bool, lease: bool = False) -> None:
         self.ns = Namespace("internet")
         self.ipv6, self.lease = ipv6, lease
         self._dns: subprocess.Popen[Any] | None = None
@@ -108,8 +108,8 @@ class Internet:
         lines.append(f"host-record={SERVICE_HOST},{','.join(service)}")
         if self.ipv6:
             lines += ["enable-ra", f"dhcp-range={ROUTER6[:-1]},ra-only,64,1h", f"ra-param={UPLINK},high,10,1800"]
-        if self.lease is not None:
-            lines += [f"dhcp-range={GATEWAY},static,255.255.255.0,1h", f"dhcp-host={self.lease},{GATEWAY}"]
+        if self.lease:
+            lines.append(f"dhcp-range={GATEWAY},{GATEWAY},255.255.255.0,1h")
             lines += ["no-ping", "leasefile-ro", "dhcp-authoritative", "quiet-dhcp"]
             given = {"router": ROUTER, "dns-server": DNS, "ntp-server": ROUTER}
             lines += [f"dhcp-option=option:{name},{address}" for name, address in given.items()]

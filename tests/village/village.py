@@ -25,7 +25,7 @@ AIR = "br0"
 class Surroundings:
     """What a gateway stands in: Internet, air and phones. Whoever makes it hangs a gateway between the two."""
 
-    def __init__(self, *, ipv6: bool, isolated: bool, lease: str | None = None) -> None:
+    def __init__(self, *, ipv6: bool, isolated: bool, lease: bool = False) -> None:
         self.ipv6, self.isolated = ipv6, isolated
         self.phones: list[Phone] = []
         self._open: list[Namespace] = []
