@@ -44,6 +44,7 @@ def write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
+        wholefile.sync(path)  # vfat writes where its content is with the file, not with the directory
         wholefile.sync(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -110,6 +110,18 @@ def test_a_bundle_of_somebody_else_and_one_that_was_cut_off(place: Place) -> Non
     place.machine.run(["rm", "/data/gerbang-cut.raucb"])
 
 
+def test_a_block_of_grub_s_variables_that_was_lost_is_made_anew(place: Place) -> None:
+    """As a power cut at the wrong moment leaves it once the file system was checked."""
+    block = "/boot/firmware/grubenv"
+    place.machine.run(f"mount -o remount,rw /boot/firmware && : >{block} && sync && mount -o remount,ro /boot/firmware")
+    assert restart(place).slot == "A"
+    end_s = time.monotonic() + READY_WITHIN_S
+    while "A_OK=1" not in (said := place.machine.try_run(["grub-editenv", block, "list"]).stdout):
+        assert time.monotonic() < end_s, said
+        time.sleep(2)
+    assert "A_TRY=0" in said and place.machine.run(["stat", "--format=%s", block]).strip() == "1024"
+
+
 def test_power_cuts_in_mid_install_change_nothing(place: Place, first: Ready) -> None:
     chance = random.Random(5)
     for cut in range(POWER_CUTS // 2):
@@ -129,12 +141,13 @@ def test_power_cuts_in_mid_install_change_nothing(place: Place, first: Ready) ->
         assert standing(place)["trial"] is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mistake", "code"),
     [
-        pytest.param("bad", "portal-silent", marks=pytest.mark.long),
+        ("bad", "portal-silent"),
         ("panic", "not-ready"),
-        pytest.param("hang", "hang", marks=pytest.mark.long),
+        ("hang", "hang"),
         ("freeze", "not-ready"),
     ],
 )
@@ -158,6 +171,7 @@ def codes(place: Place) -> list[str]:
     return [one["code"] for one in history]
 
 
+@pytest.mark.long
 def test_up_and_back_with_people_online(place: Place, first: Ready) -> None:
     phone, late = place.phones
     phone.dhcp()
