@@ -86,6 +86,9 @@ def of_sessions(db: sqlite3.Connection, until_seq: int, look_seq: int, lost: Col
             late.add(session_id)
         elif kind == Kind.END.value:
             ended.add(session_id)
+    # What was still under way when it ended may be told after any time: the gateway stood still, or had no power.
+    finals = db.execute("SELECT body FROM journal WHERE seq > ? AND kind = 'final'", (look_seq,))
+    late |= {json.loads(body)["s"] for (body,) in finals}
     unended = set(found) & set(lost) - ended - late
     if unended:
         later = db.execute("SELECT body FROM journal WHERE seq > ? AND kind = 'end'", (look_seq,))

@@ -251,3 +251,17 @@ def test_a_session_that_was_erased_is_not_shown_whatever_day_a_wrong_clock_gave_
     rollups.erase_sessions(db, DAY)
     assert_same_again(db)
     assert list(rollups.sessions(db, ZONE, ALL)) == []
+
+
+def test_a_session_of_which_more_is_told_days_later_is_not_erased_before_that(db: sqlite3.Connection) -> None:
+    log = Log(db)
+    log.boots(0)
+    db.execute("UPDATE meta SET trusted_boot_id = 'a'")
+    log.begins(60, 1)
+    log.ends(600, 1, 5, 70)
+    log.starts(3 * 86_400, seen_s=600)
+    log(Kind.FINAL, 3 * 86_400 + 10, s=1, up=6, down=71, at_ms=(3 * 86_400 + 10) * 1000)
+    day_ms = round((WALL_S + 16 * 3600) * 1000)  # the next midnight
+    last, look = (erasure.written_before(db, moment) for moment in (day_ms, day_ms + 86_400_000))
+    assert erasure.of_sessions(db, last, look, []) == []
+    assert len(erasure.of_sessions(db, *(journal.head(db)[0],) * 2, [])) == 1
