@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from portal.domain import tally
 from portal.domain.journal import Class, Kind
-from portal.domain.walltime import BootClock, moment_of
+from portal.domain.walltime import Clocks, moment_of
 from portal.store import daybook, journal, records
 from portal.store.logfigures import days, first_day, hours, last_day, months, period, stretches
 from portal.store.logsessions import entries_of, session_count, sessions
@@ -153,18 +153,8 @@ def erasing(db: sqlite3.Connection, seqs: Collection[int], before: dt.date) -> I
 
 def _tell_later(db: sqlite3.Connection, seqs: Collection[int], before: dt.date) -> bool:
     state, wanted = records.state(db), set(seqs)
-    clocks: dict[str, BootClock | None] = {}
     if not state.zone:
         return False
-    limit_ms = tally.day_ms(before, ZoneInfo(state.zone))[0]
-    for entry in journal.entries(db, min(seqs) - 1, max(seqs)):
-        if entry.seq not in wanted:
-            continue
-        boot_id, at_ms = moment_of(entry)
-        if boot_id not in clocks:
-            number = records.boot_number(db, boot_id)
-            clocks[boot_id] = None if number is None else records.boot(db, number).clock
-        clock = clocks[boot_id]
-        if clock is not None and clock.wall_ms(at_ms) >= limit_ms:
-            return True
-    return False
+    limit_ms, clocks = tally.day_ms(before, ZoneInfo(state.zone))[0], Clocks(journal.of_kinds(db, Clocks.KINDS))
+    told = (entry for entry in journal.entries(db, min(seqs) - 1, max(seqs)) if entry.seq in wanted)
+    return any((clocks.corrected(*moment_of(one)) or (one.wall_ms, False))[0] >= limit_ms for one in told)
