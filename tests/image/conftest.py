@@ -55,8 +55,7 @@ def first_boot(shared: Place) -> Ready:
 @pytest.fixture
 def place(shared: Place, first_boot: Ready) -> Place:
     """The shared box, running. Whoever uses it leaves it running, and as it was."""
-    if not shared.machine.is_on:
-        shared.boot()
+    shared.be_on()
     return shared
 
 
@@ -65,8 +64,7 @@ def new_place(
     image: Path, shared: Place, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[NewPlace]:
     """Makes places with a fresh box that is off, for one test; the shared box is off meanwhile."""
-    if shared.machine.is_on:
-        shared.shut_down()
+    shared.be_off()
     name = re.sub(r"\W+", "-", request.node.name)[:24]
     with ExitStack() as stack:
 

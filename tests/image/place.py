@@ -207,6 +207,16 @@ class Place(Surroundings):
         found = self.machine.wait_console(READY, timeout_s, since=since)
         return Ready(found["slot"], found["version"], float(found["up"]), self.machine.on_for_s, self.machine.cpu_s)
 
+    def be_on(self) -> None:
+        """Boot where it is off."""
+        if not self.machine.is_on:
+            self.boot()
+
+    def be_off(self) -> None:
+        """Press the power button where it is on, and wait."""
+        if self.machine.is_on:
+            self.shut_down()
+
     def shut_down(self) -> None:
         """Press the power button, and wait."""
         self.gateway.hang_up()

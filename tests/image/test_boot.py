@@ -38,8 +38,7 @@ def identity(place: Place) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def first_identity(shared: Place, first_boot: Ready) -> dict[str, str]:
     """What the shared box has made for itself."""
-    if not shared.machine.is_on:
-        shared.boot()
+    shared.be_on()
     return identity(shared)
 
 

@@ -65,8 +65,7 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
             time.sleep(chance.uniform(5, 45))
             place.power_off()
             continue
-        if not place.machine.is_on:
-            place.boot()
+        place.be_on()
         load = [Coming(phone, place.gateway.url, cut * 100 + phone.number) for phone in place.phones]
         for phone in load:
             phone.start()
@@ -84,8 +83,7 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
         for phone in inside:
             phone.wait_online(timeout_s=ONLINE_WITHIN_S)
             checked += 1
-    if not place.machine.is_on:
-        place.boot()
+    place.be_on()
     _whole(place, "at the end")
     assert checked > 0 and taps > POWER_CUTS
     figures["power cuts"] = (

@@ -36,8 +36,7 @@ def update(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def updated(image: Path, shared: Place, update: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A box with the bundle on its disk; the shared one is off from now on."""
-    if shared.machine.is_on:
-        shared.shut_down()
+    shared.be_off()
     with Place(image, tmp_path_factory.mktemp("updated"), phones=2, watchdog=True) as place:
         yield place
 
@@ -53,8 +52,7 @@ def first(updated: Place, update: Path) -> Ready:
 @pytest.fixture
 def place(updated: Place, first: Ready) -> Place:
     """The box, running."""
-    if not updated.machine.is_on:
-        updated.boot()
+    updated.be_on()
     return updated
 
 
