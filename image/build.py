@@ -54,6 +54,7 @@ def build(target: Target, options: Options) -> Path:
         tree = make_tree(target, recipe, made, options, work)
         with step("files, units and firmware"):
             dress(tree, recipe, known, signing)
+            customise.lock_accounts(tree, made.epoch)
             customise.name_release(tree, facts)
         with step("initrd"):
             customise.make_initrd(tree, made.epoch)
@@ -113,7 +114,6 @@ def dress(tree: Path, recipe: layers.Recipe, known: Mapping[str, str], signing: 
     customise.switch_units(tree, recipe, units)
     customise.prune_firmware(tree, recipe)
     customise.prune_modules(tree, recipe)
-    customise.lock_root(tree)
 
 
 def squash(tree: Path, path: Path, epoch: int) -> None:

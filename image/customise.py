@@ -132,18 +132,27 @@ def name_release(tree: Path, facts: dict[str, str]) -> None:
     path.write_text(os_release(path.read_text(encoding="utf-8"), facts), encoding="utf-8")
 
 
-def lock_root(tree: Path) -> None:
-    """There is no password, so none can be guessed: every account's field is one that no password gives."""
+def lock_accounts(tree: Path, epoch: int) -> None:
+    """There is no password, so none can be guessed: every account's field is one that no password gives.
+
+    The day of its last change (shadow(5)) is the commit's, not the day on which Debian's package made the account.
+    """
     path = tree / "etc/shadow"
+    lines = []
     for line in path.read_text(encoding="utf-8").splitlines():
-        account, field, *_ = line.split(":")
+        account, field, _changed, *rest = line.split(":")
         if not field.startswith(("*", "!")):
             raise BuildError(os.EX_SOFTWARE, f"The account {account} of the tree has a password.", "Find out why.")
+        lines.append(":".join((account, field, str(epoch // 86400), *rest)))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def make_initrd(tree: Path, epoch: int) -> None:
     """Once, since the layers say what is in it, and under names that stay the same: the boot loader's."""
     kernel = _kernel(tree)
+    # mkinitramfs brings down times after the epoch and leaves those before it: a day on which packages were fetched.
+    for path in tree.rglob("*"):
+        os.utime(path, (epoch, epoch), follow_symlinks=False)
     (tree / f"boot/initrd.img-{kernel}").unlink(missing_ok=True)
     inside(tree, "/usr/sbin/update-initramfs", "-c", "-k", kernel, env={"SOURCE_DATE_EPOCH": str(epoch)})
     for name in ("vmlinuz", "initrd.img"):

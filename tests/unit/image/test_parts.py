@@ -32,6 +32,7 @@ Status: install ok installed
 Architecture: all
 Version: 1:6.5
 """
+EPOCH = 20699 * 86400 + 3600
 METADATA = "Metadata-Version: 2.4\nName: Flask_Login\nVersion: 0.6.3\nLicense-Expression: MIT\n\nText\n"
 
 
@@ -208,11 +209,20 @@ def test_an_account_with_a_password_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     shadow = tmp_path / "etc/shadow"
     shadow.write_text("root:*:1::::::\nsshd:!:1::::::\n")
-    customise.lock_root(tmp_path)
+    customise.lock_accounts(tmp_path, EPOCH)
     for field in ("", "$y$j9T$x"):
         shadow.write_text(f"root:{field}:1::::::\n")
         with pytest.raises(BuildError, match="account root of the tree has a password"):
-            customise.lock_root(tmp_path)
+            customise.lock_accounts(tmp_path, EPOCH)
+
+
+def test_no_account_tells_the_day_on_which_its_package_was_fetched(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    shadow = tmp_path / "etc/shadow"
+    for day in (20700, 20800):
+        shadow.write_text(f"root:*:{day}:0:99999:7:::\nsshd:!:{day}::::::\n")
+        customise.lock_accounts(tmp_path, EPOCH)
+        assert shadow.read_text() == "root:*:20699:0:99999:7:::\nsshd:!:20699::::::\n"
 
 
 def test_what_is_removed_is_removed_whole_and_links_are_not_followed(tmp_path: Path) -> None:
