@@ -14,6 +14,7 @@ DENIED: Final = "denied"
 DOWNGRADE: Final = "downgrade"
 FETCH: Final = "fetch"
 INSTALL: Final = "install"
+MARK: Final = "mark"  # GRUB cannot be told what to start
 NO_BOX: Final = "no-box"  # this machine has no slots
 NO_STICK: Final = "no-stick"
 RAUC: Final = "rauc"

@@ -21,7 +21,7 @@ from portal.box import screen
 from portal.box.places import Places as Box
 from portal.paths import Paths
 from portal.store import schemaback
-from portal.update import facts, places, rauc, records, state
+from portal.update import facts, grub, places, records, state
 from portal.update.errors import UpdateError
 from portal.update.places import Places
 from portal.update.slot import restart, say
@@ -76,7 +76,7 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
     where = f"slot={running or '-'} version={version} up={time.clock_gettime(time.CLOCK_BOOTTIME):.1f}s"
     sentence = " ".join(f"{problem.message} [{problem.code}]" for problem in verdict.problems)
     if verdict.kind is Kind.BAD and trial is not None:
-        _give_up(at, known, verdict, f"update failed {where}: {sentence}")
+        _give_up(at, known, trial.slot, verdict, f"update failed {where}: {sentence}")
         return os.EX_UNAVAILABLE
     if running is not None:
         _keep(at, paths, known, running)
@@ -92,13 +92,13 @@ def tell(lines: Sequence[str]) -> None:
     screen.show(Box(), screen.STATE, "\n".join(f"gerbang: {line}" for line in lines))
 
 
-def _give_up(at: Places, known: state.State, verdict: Verdict, text: str) -> None:
+def _give_up(at: Places, known: state.State, running: str, verdict: Verdict, text: str) -> None:
     """The reason is on the disk before the machine restarts; the old slot tells the rest."""
     say(text)
     first = verdict.problems[0]
     state.save(at.state, state.condemned(known, first.code, first.message))
     try:
-        rauc.mark("bad", "booted", at.boot)
+        grub.mark("bad", running, at.boot)
     except UpdateError as error:
         log.error("%s", error)  # GRUB takes the other slot even so: this one was never marked good
     restart()
@@ -107,7 +107,7 @@ def _give_up(at: Places, known: state.State, verdict: Verdict, text: str) -> Non
 def _keep(at: Places, paths: Paths, known: state.State, running: str) -> None:
     """Mark first: cut off in between, the slot is on trial once more, and no harm is done."""
     try:
-        rauc.mark("good", "booted", at.boot)
+        grub.mark("good", running, at.boot)
     except UpdateError as error:
         log.error("%s", error)
     proven, outcome = state.proved(known, running, time.time())

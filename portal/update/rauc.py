@@ -1,35 +1,25 @@
-"""Speaks to RAUC: which slots there are, marks, what a bundle is, installing one. It must not know when or why.
+"""Speaks to RAUC: which slots there are, what a bundle is, installing one. It must not know when or why.
 
-Everything goes through the rauc program, whose service does the work. The boot partition, where GRUB's variables lie,
-is mounted read-only; it is made writable for the moment of a call. RAUC's service must see that, so it has no mounts of
-its own (systemd/rauc.service.d).
+Everything goes through the rauc program, whose service does the work. It writes GRUB's variables on a partition that is
+made writable for it, and must see that: so it has no mounts of its own (systemd/rauc.service.d).
 """
 
 from __future__ import annotations
 
 import configparser
-import contextlib
 import json
 import re
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-from portal.box import firmware
-from portal.box.commands import CommandError
-from portal.update import errors
+from portal.update import errors, grub
 from portal.update.errors import UpdateError
 
 RAUC: Final = "/usr/bin/rauc"
-BUSCTL: Final = "/usr/bin/busctl"
-BUS: Final = Path("/run/dbus/system_bus_socket")
 CONFIG: Final = Path("/etc/rauc/system.conf")
-SERVICE: Final = "de.pengutronix.rauc"
-BUS_PAUSE_S: Final = 0.2
-MARK_S: Final = 120.0
 INFO_S: Final = 300.0  # over a satellite line too
 _PROGRESS: Final = re.compile(r"^\s*(\d{1,3})%\s+(.*)$")
 _LAST_ERROR: Final = re.compile(r"^(?:LastError|rauc.*?error|.*?[Ff]ailed.*?):\s*(.+)$")
@@ -41,34 +31,6 @@ class Bundle:
 
     compatible: str
     version: str
-
-
-Slot = Literal["booted", "other"]
-
-
-@contextlib.contextmanager
-def _writable(boot: Path) -> Iterator[None]:
-    """The boot partition can be written meanwhile, by nobody else of ours."""
-    try:
-        with firmware.writable(boot):
-            yield
-    except (CommandError, OSError) as error:
-        raise UpdateError(errors.RAUC, f"{boot} cannot be made writable: {error}", "Restart the box.") from error
-
-
-def mark(how: Literal["good", "bad", "active"], slot: Slot, boot: Path) -> None:
-    """Early in a boot there is no bus yet. It is waited for first, and not while nobody else can write to ``boot``."""
-    _wait_for_service()
-    with _writable(boot):
-        _run([RAUC, "status", f"mark-{how}", slot], MARK_S)
-
-
-def _wait_for_service() -> None:
-    end = time.monotonic() + MARK_S
-    while not BUS.exists() and time.monotonic() < end:
-        time.sleep(BUS_PAUSE_S)
-    bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
-    _run([BUSCTL, f"--timeout={MARK_S:.0f}", "call", *bus, "StartServiceByName", "su", SERVICE, "0"], MARK_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +69,7 @@ def install(bundle: str, boot: Path, tell: Callable[[int, str], object]) -> None
 
     ``tell`` is called with percent and step.
     """
-    with _writable(boot):
+    with grub.writable(boot):
         said: list[str] = []
         try:
             process = subprocess.Popen(

@@ -17,7 +17,7 @@ from typing import Final
 
 from portal import privileges
 from portal.notify import notify
-from portal.update import places, rauc, records, state
+from portal.update import grub, places, records, state
 from portal.update.errors import UpdateError
 from portal.update.places import Places
 from portal.update.state import Do
@@ -51,15 +51,15 @@ def begin(at: Places, running: str, version: str, decided: Callable[[], object])
         say(f"update {outcome.outcome} slot={running} version={version}: {outcome.message} [{outcome.code}]")
     state.save(at.state, known)
     if do is Do.RETURN:
-        rauc.mark("active", "other", at.boot)
+        grub.mark("active", places.other(running), at.boot)
         say(f"slot {known.proven} was cut off while it started; going back to it")
         restart()
         return do
     decided()
     if outcome is not None and outcome.outcome == "back":
-        rauc.mark("bad", "other", at.boot)  # it is not tried again, whatever GRUB counts
+        grub.mark("bad", places.other(running), at.boot)  # it is not tried again, whatever GRUB counts
     if do is Do.KEEP:
-        rauc.mark("good", "booted", at.boot)
+        grub.mark("good", running, at.boot)
     return do
 
 

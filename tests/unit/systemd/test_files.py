@@ -139,14 +139,15 @@ def test_what_the_lan_or_the_uplink_reaches_waits_for_the_rules(path: Path) -> N
     for needed in ("gerbang-prepare.service", "gerbang-netctl-wait.service"):
         assert needed in words(unit, "Requires"), path.name
         assert needed in words(unit, "After"), path.name
+    assert path.name in words(read("gerbang-netctl.service"), "Before"), "netctl would end before its last user"
     assert "gerbang-netctl.service" not in words(unit, "Requires"), "netctl's restart would be this one's"
 
 
 def test_who_waits_for_netctl_outlives_it() -> None:
     wait = read("gerbang-netctl-wait.service")
     assert words(wait, "Wants") == ["gerbang-netctl.service"]
-    assert "gerbang-netctl.service" in words(wait, "After")
     assert "gerbang-netctl.service" not in words(wait, "Requires")
+    assert "gerbang-netctl.service" not in words(wait, "After"), "its start would come after netctl's, and is as long"
     assert wait["TimeoutStartSec"] == ["infinity"]
 
 

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from portal.paths import Paths
-from portal.update import asking, errors, facts, installing, places, rauc, records, service, slot, state, stick
+from portal.update import asking, errors, facts, grub, installing, places, rauc, records, service, slot, state, stick
 from portal.update.asking import Updates
 from portal.update.errors import UpdateError
 from portal.update.installing import Order
@@ -315,7 +315,7 @@ def test_what_is_told_of_an_update_again_with_more_in_it_is_one_line_of_the_hist
 @pytest.fixture
 def marks(monkeypatch: pytest.MonkeyPatch, at: Places) -> list[Any]:
     found: list[Any] = []
-    monkeypatch.setattr(rauc, "mark", lambda how, which, _: found.append((how, which)))
+    monkeypatch.setattr(grub, "mark", lambda how, which, _: found.append((how, which)))
     monkeypatch.setattr(slot, "restart", lambda: found.append("restart"))
     monkeypatch.setattr(slot, "make_directories", lambda _: None)
     monkeypatch.setattr(slot, "say", found.append)
@@ -324,14 +324,14 @@ def marks(monkeypatch: pytest.MonkeyPatch, at: Places) -> list[Any]:
 
 def test_a_proven_slot_is_marked_at_once_while_the_gateway_starts(at: Places, marks: list[Any]) -> None:
     slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
-    assert marks == ["known", ("good", "booted")] and state.load(at.state) == State(proven="A", unready=1)
+    assert marks == ["known", ("good", "A")] and state.load(at.state) == State(proven="A", unready=1)
 
 
 def test_an_update_that_came_back_is_told_and_never_tried_again(at: Places, marks: list[Any]) -> None:
     trial = state.Trial(slot="B", version="0.3.0", before_version="0.2.0", by="", role="", wall_s=0, phase="installed")
     state.save(at.state, State(proven="A", trial=trial))
     slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
-    assert marks[0].startswith("update back slot=A") and marks[1:] == ["known", ("bad", "other"), ("good", "booted")]
+    assert marks[0].startswith("update back slot=A") and marks[1:] == ["known", ("bad", "B"), ("good", "A")]
     last = records.last(at)
     assert last is not None and last.code == "not-started"
 
@@ -339,7 +339,7 @@ def test_an_update_that_came_back_is_told_and_never_tried_again(at: Places, mark
 def test_a_slot_that_only_stepped_in_goes_back(at: Places, marks: list[Any]) -> None:
     state.save(at.state, State(proven="B"))
     slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
-    assert marks[0] == ("active", "other") and marks[-1] == "restart"
+    assert marks[0] == ("active", "B") and marks[-1] == "restart"
     assert "known" not in marks, "the gateway would start with the wrong slot's program"
 
 
