@@ -91,12 +91,17 @@ def line(client_numbers: Sequence[int]) -> Iterator[Line]:
 
 
 @contextmanager
-def plain_nat(client_numbers: Sequence[int]) -> Iterator[Line]:
-    """The baseline: forwarding and one MASQUERADE rule, of the same iptables that netctl's rules go to."""
+def plain_nat(client_numbers: Sequence[int], *, queue: str | None = None) -> Iterator[Line]:
+    """The baseline: forwarding and one MASQUERADE rule, of the same iptables that netctl's rules go to.
+
+    ``queue``: the queueing discipline of both interfaces; virtual ones have none.
+    """
     with line(client_numbers) as parts:
         links.add_address(parts.gateway, "lan0", f"{LAN_ADDRESS}/{LAN_PREFIX}")
         parts.gateway.sysctl("net.ipv4.ip_forward", 1)
         parts.gateway.run(["iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-o", "wan0", "-j", "MASQUERADE"])
+        for name in ("lan0", "wan0") if queue else ():
+            parts.gateway.run(["tc", "qdisc", "replace", "dev", name, "root", str(queue)])
         yield parts
 
 
