@@ -162,3 +162,13 @@ def test_an_order_survives_its_way_to_the_process(family: Family) -> None:
 def test_negations_and_words_are_spelled_as_iptables_prints_them() -> None:
     rule = Rule(table="filter", chain="X", target="DROP", in_interface="!lo", out_interface="wan0", source="10.0.0.0/8")
     assert str(rule) == "-A X -s 10.0.0.0/8 ! -i lo -o wan0 -j DROP"
+
+
+@FAMILIES
+def test_the_image_loads_early_what_the_rules_are_made_of(family: Family) -> None:
+    """Else the kernel asks for each of them while everybody waits for the rules."""
+    unit = GOLDEN.parents[2] / "image/layers/hotspot/rootfs/etc/systemd/system/gerbang-modules.service"
+    loaded = set(unit.read_text(encoding="utf-8").split())
+    own, elsewhere = {4: "ipt", 6: "ip6t"}[family], {"tcp": "xt_tcpudp", "udp": "xt_tcpudp", "SET": "xt_set"}
+    for _, name in extensions(ruleset(config(), family, True)):
+        assert {f"xt_{name}", f"{own}_{name}", elsewhere.get(name, "")} & loaded, name
