@@ -56,9 +56,22 @@ def system(config: Path = CONFIG) -> System:
 
 def info(bundle: str) -> Bundle:
     """What a file or an http address holds. Raises UpdateError, also for a signature that is not ours."""
-    said = _run([RAUC, "info", "--output-format=json", bundle], INFO_S)
+    command = [RAUC, "info", "--output-format=json", bundle]
     try:
-        told = json.loads(said[said.index("{") :])
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INFO_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        message = f"`rauc info` did not end within {INFO_S:.0f} s."
+        raise UpdateError(errors.RAUC, message, "Look into the journal, then try again.") from None
+    except OSError as error:
+        raise _missing(error) from None
+    if done.returncode != 0:
+        reason = reason_of((done.stdout + "\n" + done.stderr).splitlines())
+        hint = "Check the file: copy it again, and see that it was made for this box."
+        raise UpdateError(errors.BUNDLE, f"rauc: {reason}", hint)
+    try:
+        told = json.loads(done.stdout[done.stdout.index("{") :])
         return Bundle(str(told["compatible"]), str(told["version"]))
     except (ValueError, KeyError, TypeError):
         raise UpdateError(errors.BUNDLE, f"{bundle} says nothing of its version.", "Fetch it again.") from None
@@ -107,27 +120,6 @@ def reason_of(lines: Sequence[str]) -> str:
             return found[1]
     told = [line for line in lines if line.strip() and progress_of(line) is None]
     return told[-1].strip() if told else "it gave no reason."
-
-
-def _run(command: Sequence[str], within_s: float) -> str:
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=within_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        message = f"{Path(command[0]).name} {' '.join(command[1:3])} did not end within {within_s:.0f} s."
-        raise UpdateError(errors.RAUC, message, "Look into the journal, then try again.") from None
-    except OSError as error:
-        raise _missing(error) from None
-    if done.returncode != 0:
-        reason = reason_of((done.stdout + "\n" + done.stderr).splitlines())
-        raise UpdateError(
-            errors.BUNDLE if "info" in command else errors.RAUC, f"{Path(command[0]).name}: {reason}", _HINT
-        )
-    return done.stdout
-
-
-_HINT: Final = "Check the file: copy it again, and see that it was made for this box."
 
 
 def _missing(error: OSError) -> UpdateError:
