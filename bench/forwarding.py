@@ -14,7 +14,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bench.line import INTERNET_ADDRESS, WAN_ADDRESS, Line, grant, netctl_only, plain_nat, received_packets
@@ -28,6 +28,8 @@ PORT = 5002
 MUCH_KBIT = 10_000_000
 CHEAPEST_QUEUE = "pfifo"
 CORE = "0"
+Round = tuple[float, float]
+"""ns per packet: up, down."""
 
 
 def _ksoftirqd_ns() -> int:
@@ -66,8 +68,7 @@ class _Flooded:
         self.inside.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.inside.bind((self.client.ip, PORT))
 
-    def round(self) -> tuple[float, float]:
-        """ns per packet (up, down)."""
+    def round(self) -> Round:
         up = _ns_per_packet(self.flood, self.client.ns, self.client.ip, INTERNET_ADDRESS, self.parts.internet)
         down = _ns_per_packet(self.flood, self.parts.internet, INTERNET_ADDRESS, WAN_ADDRESS, self.client.ns)
         return up, down
@@ -95,23 +96,27 @@ def cpu_per_packet() -> Iterator[Result]:
                 for each in (plain, queued, shaped):
                     each.round()  # warm: caches, neighbour entries, conntrack
                 rounds = [(plain.round(), queued.round(), shaped.round()) for _ in range(ROUNDS)]
-                best = [sum(min(r[kind][way] for r in rounds) for way in (0, 1)) / 2 for kind in range(3)]
-                yield Result(
-                    f"cpu_per_packet_{size}_users",
-                    best[0] / best[2],
-                    "plain/ours",
-                    Reach(at_least=0.85),
-                    baseline=1.0,
-                    samples=[sum(r[0]) / sum(r[2]) for r in rounds],
-                    note=f"{best[0]:.0f} ns a packet plain, {best[2]:.0f} ns shaped and counted; up and down",
-                )
-                yield Result(
-                    f"cpu_per_packet_queue_{size}_users",
-                    best[1] / best[2],
-                    "plain/ours",
-                    baseline=1.0,
-                    samples=[sum(r[1]) / sum(r[2]) for r in rounds],
-                    note=f"{best[1]:.0f} ns a packet plain with {CHEAPEST_QUEUE} on both interfaces",
-                )
+                bare, with_queue, ours = zip(*rounds, strict=True)
+                yield _compared(f"cpu_per_packet_{size}_users", bare, ours, "plain", Reach(at_least=0.85))
+                name, what = f"cpu_per_packet_queue_{size}_users", f"plain with {CHEAPEST_QUEUE} on both interfaces"
+                yield _compared(name, with_queue, ours, what, Reach())
             for each in (plain, queued, shaped):
                 each.close()
+
+
+def _compared(name: str, plain: Sequence[Round], ours: Sequence[Round], what: str, reach: Reach) -> Result:
+    best_plain, best_ours = _best(plain), _best(ours)
+    return Result(
+        name,
+        best_plain / best_ours,
+        "plain/ours",
+        reach,
+        baseline=1.0,
+        samples=[sum(p) / sum(o) for p, o in zip(plain, ours, strict=True)],
+        note=f"{best_plain:.0f} ns a packet {what}, {best_ours:.0f} ns shaped and counted; up and down",
+    )
+
+
+def _best(rounds: Sequence[Round]) -> float:
+    """ns per packet: the best round of each way, both ways averaged."""
+    return sum(min(way) for way in zip(*rounds, strict=True)) / 2

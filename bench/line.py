@@ -100,8 +100,9 @@ def plain_nat(client_numbers: Sequence[int], *, queue: str | None = None) -> Ite
         links.add_address(parts.gateway, "lan0", f"{LAN_ADDRESS}/{LAN_PREFIX}")
         parts.gateway.sysctl("net.ipv4.ip_forward", 1)
         parts.gateway.run(["iptables-legacy", "-t", "nat", "-A", "POSTROUTING", "-o", "wan0", "-j", "MASQUERADE"])
-        for name in ("lan0", "wan0") if queue else ():
-            parts.gateway.run(["tc", "qdisc", "replace", "dev", name, "root", str(queue)])
+        if queue is not None:
+            for name in ("lan0", "wan0"):
+                parts.gateway.run(["tc", "qdisc", "replace", "dev", name, "root", queue])
         yield parts
 
 
