@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,19 @@ def test_a_star_does_not_reach_into_directories() -> None:
 
 def test_links_that_lead_in_a_circle_end() -> None:
     assert firmware.kept(["a", "b"], {"a": "b", "b": "a"}, ["a"]) == {"a", "b"}
+
+
+def test_modules_that_stay_are_unpacked_and_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[tuple[Path, ...]] = []
+    monkeypatch.setattr(customise, "inside", lambda tree, *command: commands.append(command))
+    kernel = tmp_path / "usr/lib/modules/6.12/kernel"
+    for name in ("net/sctp/sctp.ko.xz", "net/sched/sch_htb.ko.xz"):
+        (kernel / name).parent.mkdir(parents=True)
+        (kernel / name).write_bytes(lzma.compress(name.encode()))
+    customise.prune_modules(tmp_path, recipe(no_modules=("net/sctp", "sound")))
+    assert [str(path.relative_to(kernel)) for path in kernel.rglob("*.ko*")] == ["net/sched/sch_htb.ko"]
+    assert (kernel / "net/sched/sch_htb.ko").read_text() == "net/sched/sch_htb.ko.xz"
+    assert commands == [("/usr/sbin/depmod", "6.12")]
 
 
 def test_the_keys_are_all_given_or_none(tmp_path: Path) -> None:
