@@ -50,12 +50,17 @@ EXIT_OF: Final = {
 }
 DEFAULT_SOCKET: Final = "/run/gerbang/netctl.sock"
 DEFAULT_CONFIG: Final = "/run/gerbang/netctl.json"
+AGAIN_AFTER_S: Final = 2.0
+LOOK_EVERY_S: Final = 0.1
+LATE_S: Final = 30.0
 
 log = logging.getLogger("netctl")
 
 as_json = click.option("--json", "json_", is_flag=True, help="One JSON object instead of text.")
 at_socket = click.option("--socket", "socket_path", default=DEFAULT_SOCKET, show_default=True, help="netctl's socket.")
 a_file = click.Path(dir_okay=False, path_type=Path)
+config_file = click.option("--config", "config_path", type=a_file, default=DEFAULT_CONFIG, show_default=True)
+patiently = click.option("--patient", is_flag=True, help="Wait for what is missing instead of giving up.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,10 +70,11 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--config", "config_path", type=a_file, default=DEFAULT_CONFIG, show_default=True)
+@config_file
 @click.option("--keep", is_flag=True, help="At SIGTERM leave users online; their deadlines hold.")
+@patiently
 @as_json
-def daemon(config_path: Path, keep: bool, json_: bool) -> None:
+def daemon(config_path: Path, keep: bool, patient: bool, json_: bool) -> None:
     """Own the kernel state and serve the control socket until SIGTERM."""
     from netctl.config import load  # noqa: PLC0415
     from netctl.engine import Engine  # noqa: PLC0415
@@ -85,6 +91,8 @@ def daemon(config_path: Path, keep: bool, json_: bool) -> None:
         signal.signal(number, lambda _number, _frame: server.stop())
     server.claim()  # before the kernel is touched: two daemons would fight over it
     try:
+        if patient:
+            wait_for_interfaces((config.lan_interface, config.uplink_interface))
         engine.start()
         server.open()
         log.info("ready on %s: LAN %s, uplink %s", config.socket_path, config.lan_interface, config.uplink_interface)
@@ -95,6 +103,31 @@ def daemon(config_path: Path, keep: bool, json_: bool) -> None:
         log.info("stopped%s", "; users stay online" if keep else "; everything of ours is removed")
     finally:
         server.close()
+
+
+@cli.command()
+@config_file
+@patiently
+@as_json
+def rules(config_path: Path, patient: bool, json_: bool) -> None:
+    """Make the rules stand that let nobody pass, before there is an interface. The daemon does the rest."""
+    from netctl.config import load  # noqa: PLC0415
+
+    start_log(json_)
+    config = load(config_path)
+    need_root()
+    while not daemon_answers(config.socket_path):  # the rules of one that does stand
+        kernel = linux(config)
+        try:
+            kernel.put_rules()
+            break
+        except NetctlError as error:
+            if not patient:
+                raise
+            log.error("%s The LAN stays shut; trying again in %.0f s.", error, AGAIN_AFTER_S)
+        finally:
+            kernel.close()
+        time.sleep(AGAIN_AFTER_S)
 
 
 @cli.command()
@@ -167,7 +200,7 @@ def cleanup(config_path: Path | None, json_: bool) -> None:
 
 
 @cli.command()
-@click.option("--config", "config_path", type=a_file, default=DEFAULT_CONFIG, show_default=True)
+@config_file
 @as_json
 def doctor(config_path: Path, json_: bool) -> None:
     """Look at everything netctl needs. Exit code 0: nothing failed, 69: something did."""
@@ -261,13 +294,30 @@ def config_or_guess(config_path: Path | None) -> GatewayConfig:
     )
 
 
-def refuse_beside_daemon(socket_path: str) -> None:
+def wait_for_interfaces(names: Iterable[str]) -> None:
+    """However long it takes: who makes them may still be starting, and a card may be plugged in again at any time."""
+    begun_s, late = time.monotonic(), False
+    while missing := set(names) - {name for _, name in socket.if_nameindex()}:
+        if not late and time.monotonic() - begun_s > LATE_S:
+            late = True
+            log.warning("there is no interface %s; the LAN stays shut until then", " and no ".join(sorted(missing)))
+        notify(f"EXTEND_TIMEOUT_USEC={round(2e6 * LATE_S)}")
+        time.sleep(LOOK_EVERY_S)
+
+
+def daemon_answers(socket_path: str) -> bool:
     try:
         Client(socket_path, timeout_s=2.0).status()
     except NetctlError as error:
         if error.code == errors.UNREACHABLE:
-            return
+            return False
         raise
+    return True
+
+
+def refuse_beside_daemon(socket_path: str) -> None:
+    if not daemon_answers(socket_path):
+        return
     message = f"A netctl daemon answers at {socket_path}; it would put everything back."
     raise NetctlError(errors.BUSY, message, "Stop it first; without --keep it cleans up itself.")
 

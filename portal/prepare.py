@@ -50,14 +50,14 @@ def start(path: Path, paths: Paths, user: str, keep: bool) -> NoReturn:
     os.execve(argv[0], argv, environment())  # noqa: S606  no shell is what is wanted
 
 
-def ready(path: Path, paths: Paths, user: str, keep: bool) -> Orders:
+def ready(path: Path, paths: Paths, user: str, keep: bool, *, here: bool = True) -> Orders:
     """Prepare all; the orders of who then looks after the processes, the run directory's lock among them.
 
-    Raises SiteErrors, StartError, PrivilegeError.
+    ``here`` as in portal.site.check. Raises SiteErrors, StartError, PrivilegeError.
     """
     if os.geteuid() != 0:
         raise StartError(os.EX_NOPERM, "Only root can run a gateway.", "Start it with sudo.")
-    config, mistakes = site.check(path, here=True)
+    config, mistakes = site.check(path, here=here)
     if config is None:
         raise site.SiteErrors(mistakes)
     account, dnsmasq_account = privileges.account(user), privileges.account(DNSMASQ_USER)

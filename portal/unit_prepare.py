@@ -8,27 +8,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
 
-from portal import prepare, privileges, sealing, site, staffkey, units
-from portal.logline import log
+from portal import prepare, privileges, sealing, site, sitecheck, staffkey, units
 from portal.paths import Paths
 from portal.programs import programs
-
-LATE_S: Final = 30.0
-PAUSE_S: Final = 0.2
-INTERFACES: Final = Path("/sys/class/net")
 
 
 def main(source: Path, paths: Paths | None = None) -> int:
     """An exit status (sysexits)."""
     paths = paths or Paths()
     try:
-        wait_for_interfaces(source)
-        orders = prepare.ready(source, paths, privileges.PORTAL_USER, keep=True)
+        orders = prepare.ready(source, paths, privileges.PORTAL_USER, keep=True, here=are_there(source))
         make_keys(paths)
         if units.write_dropins(programs(orders, os.getpid())):
             units.systemctl(("daemon-reload",))
@@ -47,25 +38,10 @@ def main(source: Path, paths: Paths | None = None) -> int:
     return os.EX_OK
 
 
-def wait_for_interfaces(source: Path, there: Callable[[str], bool] | None = None) -> None:
-    """Until those that site.toml names are there, however long it takes: networkd makes bridges and renames cards, and
-    who plugs a card in again need not start the box again. A site.toml with mistakes is not waited for."""
+def are_there(source: Path) -> bool:
+    """Are the interfaces there that site.toml names? At a start they come later; netctl waits for them."""
     config, _mistakes = site.check(source)
-    if config is None:
-        return
-    there = there or (lambda name: (INTERFACES / name).exists())
-    wanted, begun, late = (config.lan.interface, config.uplink.interface), time.monotonic(), False
-    while missing := missing_of(wanted, there):
-        if not late and time.monotonic() - begun > LATE_S:
-            late = True
-            log(
-                "gerbang", f"There is no interface {' and no interface '.join(missing)}; the LAN stays shut until then."
-            )
-        time.sleep(PAUSE_S)
-
-
-def missing_of(names: Sequence[str], there: Callable[[str], bool]) -> list[str]:
-    return [name for name in names if not there(name)]
+    return config is not None and {config.lan.interface, config.uplink.interface} <= set(sitecheck.interfaces())
 
 
 def make_keys(paths: Paths) -> None:

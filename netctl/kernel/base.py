@@ -85,6 +85,9 @@ class Kernel(Protocol):
     def probe(self) -> tuple[Feature, ...]:
         """What this kernel has, found by trying it in a scratch way that leaves no trace."""
 
+    def put_rules(self) -> None:
+        """The first part of ``setup``: rules that refuse, and sets. It needs no interface; idempotent."""
+
     def setup(self) -> None:
         """Make chains, sets, root classes and addresses stand; idempotent; existing members and classes survive.
 

@@ -133,6 +133,9 @@ class FakeKernel:
         self._call("probe")
         return self.features
 
+    def put_rules(self) -> None:
+        self._call("put_rules")
+
     def setup(self) -> None:
         self._call("setup")
         self.standing = True

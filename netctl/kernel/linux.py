@@ -108,16 +108,28 @@ class LinuxKernel:
 
     # --- standing and falling -----------------------------------------------------------------------------------------
 
+    def put_rules(self) -> None:
+        with self._lock:
+            self._must_have_all()
+            with _kernel("put its rules"):
+                memory = Memory.load(self._memory_path)
+                self._put_sets(memory)
+                self._put_rules(memory)
+                memory.save(self._memory_path)
+
+    def _must_have_all(self) -> None:
+        lacking = [f for f in self._found() if f.required and not f.present]
+        if lacking:
+            names = ", ".join(f.name for f in lacking)
+            raise NetctlError(
+                UNSUPPORTED,
+                f"this kernel lacks {names}: {lacking[0].detail}",
+                "Use Debian's kernel, or load the modules; `netctl doctor` lists every feature.",
+            )
+
     def setup(self) -> None:
         with self._lock:
-            lacking = [f for f in self._found() if f.required and not f.present]
-            if lacking:
-                names = ", ".join(f.name for f in lacking)
-                raise NetctlError(
-                    UNSUPPORTED,
-                    f"this kernel lacks {names}: {lacking[0].detail}",
-                    "Use Debian's kernel, or load the modules; `netctl doctor` lists every feature.",
-                )
+            self._must_have_all()
             for direction in Direction:
                 self._index(direction)
             with _kernel("set up the gateway"):
@@ -164,6 +176,8 @@ class LinuxKernel:
         with contextlib.ExitStack() as stack:
             children = {}
             for family in self._families():
+                if not without_sets and self._rules_stand(memory, family):
+                    continue
                 child = stack.enter_context(Child("netctl.kernel.rules", str(family)))
                 wanted = self._rules(family)
                 if without_sets:
@@ -174,6 +188,9 @@ class LinuxKernel:
                 child.report(rules.Report)
                 if not without_sets:
                     memory.standing[str(family)] = (self._digest(family), xtables.fingerprint(family))
+
+    def _rules_stand(self, memory: Memory, family: Family) -> bool:
+        return memory.standing.get(str(family)) == (self._digest(family), xtables.fingerprint(family))
 
     def _tables(self, family: Family) -> tuple[str, ...]:
         return TABLES if family == 4 or self._has(probe.NAT6) else tuple(t for t in TABLES if t != "nat")
@@ -308,16 +325,13 @@ class LinuxKernel:
         return self._classes()[2] and self._rest_intact(self._index(Direction.DOWN))
 
     def _rest_intact(self, lan: int) -> bool:
-        standing = Memory.load(self._memory_path).standing
+        memory = Memory.load(self._memory_path)
         return (
             links.forwarding_stands()
             and all(sets.as_specified(self._netfilter, spec) for spec in self._sets())
             and all(garden.stands(self._netfilter, one) for one in self._gardens())
             and not links.missing_addresses(self._config, links.lan_addresses(self._route, lan))
-            and all(
-                standing.get(str(family)) == (self._digest(family), xtables.fingerprint(family))
-                for family in self._families()
-            )
+            and all(self._rules_stand(memory, family) for family in self._families())
         )
 
     def link_bytes(self) -> tuple[int, int]:

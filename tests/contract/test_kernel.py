@@ -121,6 +121,16 @@ def test_before_setup_nothing_stands_and_nothing_can_be_admitted(subject: Subjec
         assert caught.value.code == KERNEL
 
 
+def test_rules_alone_let_nobody_in_and_setup_goes_on_from_them(subject: Subject) -> None:
+    subject.kernel.put_rules()
+    subject.kernel.put_rules()
+    observed = subject.kernel.observe()
+    assert not observed.intact
+    assert (observed.members, observed.classes, observed.pinned) == ({}, {}, {})
+    subject.kernel.setup()
+    assert subject.kernel.observe().intact
+
+
 def test_setup_makes_it_intact_and_empty(standing: Subject) -> None:
     observed = standing.kernel.observe()
     assert observed.intact

@@ -25,7 +25,7 @@ SITE = '[site]\ncode = "64.03.01.2001"\n[uplink]\ndns = ["192.0.2.1"]\n'
 ROLES = ("meter", "guest", "staff")
 LASTING = ("netctl", "dnsmasq", *ROLES, "control")
 SOCKETS = ("guest", "guest-tls", "staff")
-WANTED = [f"gerbang-{name}.service" for name in ("prepare", "netctl-wait", *LASTING, "guest-tls", "hostapd")]
+WANTED = [f"gerbang-{name}.service" for name in ("prepare", "rules", "netctl-wait", *LASTING, "guest-tls", "hostapd")]
 WANTED += [*(f"gerbang-{name}.socket" for name in SOCKETS), "gerbang-housekeeping.timer"]
 ASK = """
 import ssl, sys, urllib.request
@@ -86,13 +86,17 @@ def apply(box: Booted, more: str) -> None:
 # --- the start ------------------------------------------------------------------------------------------------------
 
 
-def test_nothing_that_lan_or_uplink_reach_starts_before_the_rules_stand(box: Booted) -> None:
-    ready = int(box.show("gerbang-netctl.service", "ActiveEnterTimestampMonotonic")["ActiveEnterTimestampMonotonic"])
-    assert ready > 0
-    begun = [f"gerbang-{name}.service" for name in ("dnsmasq", *ROLES, "control")]
-    for unit in (*begun, "gerbang-guest.socket", "gerbang-staff.socket"):
-        entered = int(box.show(unit, "InactiveExitTimestampMonotonic")["InactiveExitTimestampMonotonic"])
-        assert entered > ready, unit
+def entered(box: Booted, unit: str, key: str) -> int:
+    return int(box.show(unit, f"{key}TimestampMonotonic")[f"{key}TimestampMonotonic"])
+
+
+def test_nothing_listens_before_the_rules_stand_and_no_device_comes_before_netctl_is_ready(box: Booted) -> None:
+    ruled, ready = (entered(box, f"gerbang-{name}.service", "ActiveEnter") for name in ("rules", "netctl"))
+    assert 0 < ruled < ready
+    for unit in (*(f"gerbang-{name}.service" for name in ROLES), "gerbang-guest.socket", "gerbang-staff.socket"):
+        assert entered(box, unit, "InactiveExit") > ruled, unit
+    for name in ("dnsmasq", "meter", "control"):
+        assert entered(box, f"gerbang-{name}.service", "InactiveExit") > ready, name
 
 
 def test_pages_answer_on_the_sockets_of_systemd(box: Booted) -> None:
@@ -156,8 +160,9 @@ def test_the_lan_stays_shut_as_long_as_netctl_cannot_begin_and_opens_by_itself(b
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "start", "--no-block", "gerbang.target")
     box.wait(lambda: int(box.show("gerbang-netctl.service", "NRestarts")["NRestarts"]) >= 2)
-    for unit in (*(f"gerbang-{name}.service" for name in ("dnsmasq", *ROLES)), "gerbang-guest.socket"):
-        assert not box.is_active(unit), unit
+    for name in ("dnsmasq", "meter", "control"):
+        assert not box.is_active(f"gerbang-{name}.service"), name
+    assert "-N GERBANG_UP" in box.ns.run(["iptables-legacy", "-S"]).stdout, "the rules stand already"
     assert links.addresses(box.ns, "lan0", 4) == []
     drop_in.unlink()
     box.run("systemctl", "daemon-reload")

@@ -24,6 +24,7 @@ EXPOSED_AT_MOST = {
     "gerbang-netctl": 2.7,
     "gerbang-netctl-wait": 0.8,
     "gerbang-prepare": 3.0,
+    "gerbang-rules": 2.4,
     "gerbang-staff": 1.7,
 }
 

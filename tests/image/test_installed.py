@@ -233,11 +233,13 @@ def _active_s(place: Place, unit: str) -> float:
 
 
 def test_the_lan_opens_when_the_rules_stand_and_not_before(place: Place) -> None:
-    netctl = _active_s(place, "gerbang-netctl.service")
-    assert 0 < _active_s(place, "gerbang-provision.service") < _active_s(place, "gerbang-network.service")
-    assert _active_s(place, "gerbang-network.service") < _active_s(place, "gerbang-prepare.service") < netctl
-    for unit in ("gerbang-guest.socket", "gerbang-staff.socket", "gerbang-dnsmasq.service", "gerbang-meter.service"):
-        assert netctl <= _active_s(place, unit), f"{unit} came before the rules"
+    rules, netctl = _active_s(place, "gerbang-rules.service"), _active_s(place, "gerbang-netctl.service")
+    assert 0 < _active_s(place, "gerbang-provision.service") < _active_s(place, "gerbang-network.service") < netctl
+    assert _active_s(place, "gerbang-prepare.service") < rules < netctl
+    for unit in ("gerbang-guest.socket", "gerbang-staff.socket"):
+        assert rules <= _active_s(place, unit), f"{unit} came before the rules"
+    for unit in ("gerbang-dnsmasq.service", "gerbang-meter.service"):
+        assert netctl <= _active_s(place, unit), f"{unit} came before the LAN was ready"
     # What networkd was told of the LAN has no address in it, and what the kernel starts with does not forward.
     told = place.machine.run("grep -l lan0 /run/systemd/network/*.network | xargs cat")
     assert "10.77." not in told
@@ -271,12 +273,13 @@ def _seconds(said: str, what: str) -> float:
     return 60 * int(minutes or 0) + number
 
 
-# What netctl is configured with is broken after gerbang-prepare has written it.
+# What the rules and netctl are made from is broken after gerbang-prepare has written it.
 _BREAK = "[Service]\nExecStartPre=+/bin/sh -c 'echo {} > /run/gerbang/netctl.json'\n"
 
 
 def test_rules_that_cannot_be_loaded_leave_the_lan_shut_and_ssh_open(new_place: NewPlace) -> None:
-    place = new_place(phones=1, credentials={"systemd.unit-dropin.gerbang-netctl.service": _BREAK})
+    broken = {f"systemd.unit-dropin.gerbang-{name}.service": _BREAK for name in ("rules", "netctl")}
+    place = new_place(phones=1, credentials=broken)
     box = place.machine
     box.power_on()
     box.wait_console("OpenBSD Secure Shell server", READY_WITHIN_S)

@@ -84,10 +84,13 @@ class Box:
         return self.gateway.run([sys.executable, "-m", "netctl", *arguments], check=False, timeout_s=60)
 
     def start(self, *arguments: str) -> None:
+        self.spawn(*arguments)
+        until(self.answers)
+
+    def spawn(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "netctl", "daemon", "--config", str(self.config_file), *arguments]
         with (self.directory / "log").open("ab") as log:
             self.daemon = self.gateway.popen(command, stderr=log)
-        until(self.answers)
 
     def answers(self) -> bool:
         assert self.daemon is not None
@@ -286,6 +289,23 @@ def test_an_interface_that_is_not_there_is_said_in_one_sentence(box: Box) -> Non
     assert len(last) == 1, result.stderr
     assert "nolan0" in last[0]
     assert not (box.directory / "netctl.sock").exists()
+
+
+def test_one_that_is_patient_waits_for_its_interfaces_behind_rules_that_stand(box: Box) -> None:
+    box.write(msgspec.structs.replace(box.config, lan_interface="late0"))
+    ruled = box.netctl("rules", "--config", str(box.config_file))
+    assert (ruled.returncode, ruled.stdout) == (0, ""), ruled.stderr
+    standing = box.gateway.run(["iptables-legacy", "-S"]).stdout
+    assert "-i late0" in standing
+    box.spawn("--patient")
+    time.sleep(1.5)
+    assert not box.answers()
+    assert box.gateway.run(["iptables-legacy", "-S"]).stdout == standing
+    links.cable(box.gateway, "late0", box.outside, "late")
+    until(box.answers)
+    assert box.client.status().drift == 0
+    again = box.netctl("rules", "--config", str(box.config_file))
+    assert (again.returncode, again.stdout) == (0, ""), "a daemon's rules stand"
 
 
 def test_its_memory_and_its_time_for_a_login_with_500_online_are_small(box: Box) -> None:

@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
-from netctl.kernel import links, probe, wire
+from netctl.kernel import links, linux, probe, wire
+from netctl.kernel.child import Child
 from netctl.kernel.linux import LinuxKernel
 from netctl.kernel.ruleset import BUILT_IN, TABLES
 from netctl.ops import Direction, SetMember
@@ -288,6 +289,30 @@ def test_a_set_made_otherwise_is_replaced_while_everybody_is_refused(scene: Scen
     assert other.lan_prefixes()[0] == "10.78.0.0/22"
     other.apply([SetMember("10.78.3.9", "02:00:00:00:00:05", 0x10, 7, None)])
     other.close()
+
+
+def test_the_rules_stand_before_there_is_an_interface(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = config(tmp_path, lan_interface="lan9", uplink_interface="wan9")
+    kernel = Inside(scene.gateway, scene.gateway.call(lambda: LinuxKernel(later)))
+    kernel.put_rules()
+    by_setup = [line.replace("lan9", "lan0").replace("wan9", "wan0") for line in rules(scene, 4)]
+    assert scene.gateway.call((links.SYSCTL / "ipv4/ip_forward").read_text) == "0\n"
+    assert scene.out("tc", "qdisc", "show", "dev", "lan0").startswith("qdisc noqueue")
+    for old, new in (("lan0", "lan9"), ("wan0", "wan9")):
+        scene.out("ip", "link", "set", old, "down", "name", new)
+    started: list[str] = []
+    monkeypatch.setattr(linux, "Child", lambda module, *more: (started.append(module), Child(module, *more))[1])
+    kernel.setup()
+    assert kernel.observe().intact
+    assert started == ["netctl.kernel.links"], "rules that stand are not written again"
+    kernel.teardown()
+    kernel.close()
+    for old, new in (("lan9", "lan0"), ("wan9", "wan0")):
+        scene.out("ip", "link", "set", old, "down", "name", new)
+    scene.kernel.setup()
+    assert rules(scene, 4) == by_setup
 
 
 def test_a_missing_interface_is_one_sentence(scene: Scene, tmp_path: Path) -> None:

@@ -19,9 +19,11 @@ KINDS = (".service", ".socket", ".timer", ".target", ".path")
 FILES = sorted(path for path in SYSTEMD.iterdir() if path.suffix in KINDS)
 PYTHON = "/usr/lib/gerbang/bin/python -P -m "
 IMAGE = (ROOT / "docs/image.md").read_text()
-OURS = ("prepare", "netctl", "netctl-wait", "dnsmasq", "hostapd", "meter", "guest", "guest-tls", "staff", "control")
-RULED = ("dnsmasq", "hostapd", "meter", "guest", "guest-tls", "staff", "control")
-"""What the LAN or the uplink could reach, or works with what stands in the kernel."""
+OPEN = ("dnsmasq", "hostapd", "meter", "control")
+"""What lets devices come, or works with what netctl answers."""
+PAGES = ("guest", "guest-tls", "staff")
+"""What the LAN or the uplink could reach as soon as it listens."""
+OURS = ("prepare", "rules", "netctl", "netctl-wait", *OPEN, *PAGES)
 SITE = "/data/site/site.toml"
 
 Unit = dict[str, list[str]]
@@ -88,7 +90,8 @@ def test_the_units_are_the_processes_that_the_supervisor_runs() -> None:
         if program.name == "dnsmasq":
             assert command.split() == list(program.argv[-3:])
         elif program.name == "netctl":
-            assert command.removeprefix(PYTHON).split() == list(program.argv[-5:])
+            # Only here does it start before there are interfaces.
+            assert command.removeprefix(PYTHON).removesuffix(" --patient").split() == list(program.argv[-5:])
         else:
             assert command == f"{PYTHON}portal.serve {program.name} /run/gerbang/orders.json"
             assert unit["User"] == ["gerbang-staff" if program.name == "staff" else "gerbang"]
@@ -133,14 +136,34 @@ def test_without_a_site_nothing_starts(name: str) -> None:
     assert SITE in words(read("gerbang.target"), "ConditionPathExists")
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.stem.removeprefix("gerbang-") in RULED], ids=str)
-def test_what_the_lan_or_the_uplink_reaches_waits_for_the_rules(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in FILES if path.stem.removeprefix("gerbang-") in PAGES], ids=str)
+def test_what_listens_waits_for_the_rules_and_for_nothing_else_of_netctl(path: Path) -> None:
     unit = read(path.name)
-    for needed in ("gerbang-prepare.service", "gerbang-netctl-wait.service"):
+    for needed in ("gerbang-prepare.service", "gerbang-rules.service"):
         assert needed in words(unit, "Requires"), path.name
         assert needed in words(unit, "After"), path.name
-    assert path.name in words(read("gerbang-netctl.service"), "Before"), "netctl would end before its last user"
+    assert path.name not in words(read("gerbang-netctl.service"), "Before"), "it would load after netctl, not beside it"
+    assert not [name for key in ("Requires", "After") for name in words(unit, key) if "netctl" in name], path.name
+
+
+@pytest.mark.parametrize("name", OPEN)
+def test_what_lets_devices_come_waits_for_netctl(name: str) -> None:
+    unit = read(f"gerbang-{name}.service")
+    for needed in ("gerbang-prepare.service", "gerbang-netctl-wait.service"):
+        assert needed in words(unit, "Requires")
+        assert needed in words(unit, "After")
+    before = words(read("gerbang-netctl.service"), "Before")
+    assert f"gerbang-{name}.service" in before, "netctl would end before its last user"
     assert "gerbang-netctl.service" not in words(unit, "Requires"), "netctl's restart would be this one's"
+
+
+def test_the_rules_need_neither_interfaces_nor_netctl() -> None:
+    unit = read("gerbang-rules.service")
+    assert unit["Type"] == ["oneshot"] and unit["RemainAfterExit"] == ["yes"]
+    assert words(unit, "Requires") == ["gerbang-prepare.service"]
+    assert not [name for name in words(unit, "After") if "network" in name or "netctl" in name]
+    assert "gerbang-rules.service" in words(read("gerbang-netctl.service"), "After")
+    assert unit["TimeoutStartSec"] == ["infinity"], "who requires it would never start"
 
 
 def test_who_waits_for_netctl_outlives_it() -> None:
@@ -181,7 +204,7 @@ def test_https_needs_the_drop_in_that_hands_the_certificate_down() -> None:
 
 # --- life -----------------------------------------------------------------------------------------------------------
 
-LASTING = [name for name in OURS if name not in ("prepare", "netctl-wait")]
+LASTING = [name for name in OURS if name not in ("prepare", "rules", "netctl-wait")]
 
 
 @pytest.mark.parametrize("name", LASTING)
