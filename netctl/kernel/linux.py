@@ -172,22 +172,21 @@ class LinuxKernel:
             self._must(netlink, garden.fill_messages(one, garden.contents(netlink, one)), f"fill {one.name}")
 
     def _put_rules(self, memory: Memory, without_sets: bool = False) -> None:
-        """Both families at once, each in a process of its own: importing python-iptables is nine tenths of the time."""
-        with contextlib.ExitStack() as stack:
-            children = {}
-            for family in self._families():
-                if not without_sets and self._rules_stand(memory, family):
-                    continue
-                child = stack.enter_context(Child("netctl.kernel.rules", str(family)))
-                wanted = self._rules(family)
-                if without_sets:
-                    wanted = tuple(rule for rule in wanted if "gerbang_" not in str(rule))
-                child.order(rules.Order(rules=wanted, tables=self._tables(family)))
-                children[family] = child
-            for family, child in children.items():
-                child.report(rules.Report)
-                if not without_sets:
-                    memory.standing[str(family)] = (self._digest(family), xtables.fingerprint(family))
+        """Those of each family whose rules do not stand as asked for."""
+        families = [one for one in self._families() if without_sets or not self._rules_stand(memory, one)]
+        wanted = {family: self._rules(family) for family in families}
+        if without_sets:
+            wanted = {f: tuple(rule for rule in wanted[f] if "gerbang_" not in str(rule)) for f in families}
+        self._order_rules(wanted)
+        if not without_sets:
+            memory.standing |= {str(f): (self._digest(f), xtables.fingerprint(f)) for f in families}
+
+    def _order_rules(self, wanted: Mapping[Family, tuple[Rule, ...]]) -> None:
+        if not wanted:
+            return
+        with Child("netctl.kernel.rules") as child:
+            child.order(rules.Order(parts=tuple(rules.Part(f, wanted[f], self._tables(f)) for f in wanted)))
+            child.report(rules.Report)
 
     def _rules_stand(self, memory: Memory, family: Family) -> bool:
         return memory.standing.get(str(family)) == (self._digest(family), xtables.fingerprint(family))
@@ -242,14 +241,7 @@ class LinuxKernel:
                 self._let_together(memory)
             known = [path for path, _ in links.switches(self._config)]
             links.switch(links.to_switch([(path, memory.switches[path]) for path in known if path in memory.switches]))
-            with contextlib.ExitStack() as stack:
-                children = []
-                for family in self._families():
-                    child = stack.enter_context(Child("netctl.kernel.rules", str(family)))
-                    child.order(rules.Order(rules=(), tables=self._tables(family)))
-                    children.append(child)
-                for child in children:
-                    child.report(rules.Report)
+            self._order_rules(dict.fromkeys(self._families(), ()))
             names = (sets.UP4, sets.DN4, sets.UP6, sets.DN6, garden.GARDEN4, garden.GARDEN6)
             gone = self._netfilter.transact([sets.destroy_message(name) for name in names])
             self._raise(gone, "remove its sets", ignore=(errno.ENOENT,))

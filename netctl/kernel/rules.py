@@ -1,11 +1,12 @@
-"""Put the rules into the kernel with python-iptables, as a run-once process: ``python -m netctl.kernel.rules 4|6``.
+"""Put the rules into the kernel with python-iptables, as a run-once process: ``python -m netctl.kernel.rules``.
 
 It must not be imported by the daemon for its iptc part, and must not know who is admitted.
 
-One process per family and call, never a thread and never both families: python-iptables ends the process where two
-families meet, crashes with threads, and its autocommit swallows refusals. The process reads one Order as JSON from
-stdin, takes iptables' own lock, commits table by table, reads back what the kernel holds, compares, and prints one
-Report as JSON. Other programs' chains and rules are neither decoded nor changed.
+Never in the daemon, never in a thread, never both families in one process: python-iptables ends the process where two
+families meet, crashes with threads, and its autocommit swallows refusals. Loading it is half of the time, so that is
+done once; then each family has a fork, and both work at once. The process reads one Order as JSON from stdin and takes
+iptables' own lock; the forks commit table by table, read back what the kernel holds and compare; one Report goes out as
+JSON. Other programs' chains and rules are neither decoded nor changed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import msgspec
 from msgspec import Struct
 
 from netctl.kernel import optiontables
-from netctl.kernel.ruleset import BUILT_IN, PREFIX, TABLES, VERDICTS, Rule
+from netctl.kernel.ruleset import BUILT_IN, PREFIX, TABLES, VERDICTS, Family, Rule
 
 SONAMES: Final = {
     "c": "libc.so.6",
@@ -37,21 +38,27 @@ LOCK: Final = "/run/xtables.lock"  # iptables(8), --wait
 LOCK_WAIT_S: Final = 10.0
 
 
-class Order(Struct, frozen=True):
-    """Make exactly these rules stand in these tables (no rules: remove all of ours)."""
+class Part(Struct, frozen=True):
+    """Make exactly these rules of a family stand in these tables (no rules: remove all of ours)."""
 
+    family: Family
     rules: tuple[Rule, ...]
     tables: tuple[str, ...] = TABLES
 
 
-class Report(Struct, frozen=True):
-    """Which tables were changed, or a sentence about what went wrong."""
+class Order(Struct, frozen=True):
+    """At most one part for each family."""
 
-    changed: tuple[str, ...] = ()
+    parts: tuple[Part, ...]
+
+
+class Report(Struct, frozen=True):
+    """A sentence about what went wrong; '' where nothing did."""
+
     error: str = ""
 
 
-def main(family: int) -> int:
+def main() -> int:
     try:
         iptc = _import_iptc()
     except Exception as exc:
@@ -60,10 +67,40 @@ def main(family: int) -> int:
     order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     try:
         with _lock():
-            changed = tuple(name for name in order.tables if Table(iptc, family, name, order.rules).make_stand())
+            errors = [_ended(*child) for child in [_begun(iptc, part) for part in order.parts]]
+    except OSError as exc:  # no lock, no process
+        errors = [str(exc)]
+    return _say(Report(error=" ".join(filter(None, errors))))
+
+
+def _begun(iptc: Any, part: Part) -> tuple[Family, int, int]:
+    """A process that makes one family's rules stand: the family, its pid, and the pipe on which it says what failed."""
+    told, telling = os.pipe()
+    if pid := os.fork():
+        os.close(telling)
+        return part.family, pid, told
+    status = os.EX_SOFTWARE
+    try:
+        os.write(telling, _stand(iptc, part).encode())
+        status = os.EX_OK
+    finally:
+        os._exit(status)
+
+
+def _stand(iptc: Any, part: Part) -> str:
+    try:
+        for name in part.tables:
+            Table(iptc, part.family, name, part.rules).make_stand()
     except Exception as exc:  # iptc raises bare exceptions of many kinds; each ends as one sentence
-        return _say(Report(error=f"IPv{family}: {exc}"))
-    return _say(Report(changed=changed))
+        return f"IPv{part.family}: {exc}"
+    return ""
+
+
+def _ended(family: Family, pid: int, told: int) -> str:
+    with os.fdopen(told, "rb") as pipe:
+        sentence = pipe.read().decode("utf-8", "replace")
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return sentence if status == os.EX_OK else f"IPv{family}: what writes its rules ended with {status}."
 
 
 def _say(report: Report) -> int:
@@ -252,4 +289,4 @@ def _set_options(extension: Any, options: Sequence[tuple[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))
+    sys.exit(main())

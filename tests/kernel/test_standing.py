@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
 from netctl.kernel import links, linux, probe, wire
+from netctl.kernel import rules as iptables
 from netctl.kernel.child import Child
 from netctl.kernel.linux import LinuxKernel
 from netctl.kernel.ruleset import BUILT_IN, TABLES
@@ -268,6 +274,22 @@ def test_a_kernel_without_a_part_of_the_garden_has_none_and_all_else(
     assert not any("garden" in line.lower() for line in (*rules(scene, 4), *rules(scene, 6)))
     assert "garden" not in scene.out("ipset", "list", "-n")
     scene.kernel.teardown()
+
+
+@pytest.mark.parametrize(
+    ("become", "said"),
+    [
+        (lambda *_: "IPv4: refused", "IPv4: refused"),
+        (lambda *_: os.kill(os.getpid(), signal.SIGSEGV), "IPv4: what writes its rules ended with -11."),
+        (lambda *_: sys.exit(3), f"IPv4: what writes its rules ended with {os.EX_SOFTWARE}."),
+    ],
+)
+def test_a_family_s_process_that_fails_is_told(
+    become: Callable[..., Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """python-iptables ends its process where it meets what it does not expect."""
+    monkeypatch.setattr(iptables, "_stand", become)
+    assert iptables._ended(*iptables._begun(None, iptables.Part(4, ()))) == said
 
 
 def test_other_programs_rules_do_not_look_like_damage(gateway: Scene) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netctl.api.types import GatewayConfig
-from netctl.kernel.rules import Order
+from netctl.kernel.rules import Order, Part
 from netctl.kernel.ruleset import BUILT_IN, PREFIX, TABLES, VERDICTS, Family, Rule, extensions, ruleset
 
 GOLDEN = Path(__file__).parents[2] / "kernel" / "golden"
@@ -155,7 +155,7 @@ def test_extensions_are_those_that_the_rules_name(family: Family) -> None:
 
 @FAMILIES
 def test_an_order_survives_its_way_to_the_process(family: Family) -> None:
-    order = Order(rules=ruleset(config(), family, True))
+    order = Order((Part(family, ruleset(config(), family, True)),))
     assert msgspec.json.decode(msgspec.json.encode(order), type=Order) == order
 
 
