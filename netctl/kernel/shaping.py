@@ -45,6 +45,7 @@ _RTM_NEWQDISC, _RTM_DELQDISC, _RTM_GETQDISC = 36, 37, 38
 _RTM_NEWTCLASS, _RTM_DELTCLASS, _RTM_GETTCLASS = 40, 41, 42
 _TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
 _TCA_STATS_BASIC: Final = 1
+_TCA_FQ_CODEL_FLOWS: Final = 5
 _TCA_HTB_PARMS, _TCA_HTB_INIT, _TCA_HTB_RATE64, _TCA_HTB_CEIL64 = 1, 2, 6, 7
 _TC_H_ROOT: Final = 0xFFFF_FFFF
 _LINKLAYER_ETHERNET: Final = 1  # without it HTB wants the rate tables of 2002
@@ -215,12 +216,15 @@ def _htb_options(wanted: _Class, mtu: int) -> list[bytes]:
 
 def leaf_message(index: int, parent: int, handle: int, bytes_s: int, kind: str) -> Message:
     """Create or change the queue ``handle`` below ``parent``, sized for ``bytes_s``."""
+    body = _TCMSG.pack(0, 0, 0, index, handle, parent, 0) + attr(_TCA_KIND, kind.encode() + b"\0")
+    flags = NLM_F_CREATE | NLM_F_REPLACE
     if kind == "bfifo":
-        options = attr(_TCA_OPTIONS, _U32.pack(queue_bytes(bytes_s)))
-    else:
-        options = nest(_TCA_OPTIONS, *_fq_codel_options(bytes_s))
-    body = _TCMSG.pack(0, 0, 0, index, handle, parent, 0) + attr(_TCA_KIND, kind.encode() + b"\0") + options
-    return Message(_RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, body)
+        return Message(_RTM_NEWQDISC, flags, body + attr(_TCA_OPTIONS, _U32.pack(queue_bytes(bytes_s))))
+    # How many flows it has can be said once: a queue that stands refuses it (fq_codel_change in sch_fq_codel.c).
+    options = _fq_codel_options(bytes_s)
+    change = Message(_RTM_NEWQDISC, 0, body + nest(_TCA_OPTIONS, *options))
+    flows = attr(_TCA_FQ_CODEL_FLOWS, _U32.pack(FQ_CODEL_FLOWS))
+    return Message(_RTM_NEWQDISC, flags, body + nest(_TCA_OPTIONS, *options, flows), instead=change)
 
 
 def _fq_codel_options(bytes_s: int) -> list[bytes]:
@@ -231,7 +235,6 @@ def _fq_codel_options(bytes_s: int) -> list[bytes]:
         2: 1024,  # packets
         3: 95_000 + target_us,
         4: 1,  # ECN
-        5: FQ_CODEL_FLOWS,
         6: 300 if bytes_s < 12_500_000 else 1514,
         9: 1 << 20,  # bytes of memory
     }

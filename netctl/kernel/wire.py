@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from netctl.api.errors import KERNEL, NetctlError
@@ -58,11 +58,15 @@ _TIMEOUT_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One request without its header's length, sequence and port: those belong to the socket."""
+    """One request without its header's length, sequence and port: those belong to the socket.
+
+    ``instead``: what is asked for where the kernel refuses this one.
+    """
 
     kind: int
     flags: int
     body: bytes
+    instead: Message | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +141,9 @@ class Netlink:
     def transact(self, messages: Sequence[Message]) -> list[Refusal]:
         """Send the messages, in order and in as few sends as fit; return those that the kernel refused.
 
-        The kernel works through all of one send whatever it refuses. Only the last message asks for an answer: the
-        kernel answers refused ones unasked and in order, so the last answer is the end.
+        The kernel works through all of one send whatever it refuses; what is to be asked instead is sent after that.
+        Only the last message asks for an answer: the kernel answers refused ones unasked and in order, so the last
+        answer is the end.
         """
         refused: list[Refusal] = []
         with self._lock:
@@ -150,6 +155,12 @@ class Netlink:
                     end += 1
                 refused += self._exchange(messages, start, end)
                 start = end
+        again = [(refusal.index, other) for refusal in refused if (other := messages[refusal.index].instead)]
+        if again:
+            final = [refusal for refusal in refused if messages[refusal.index].instead is None]
+            for refusal in self.transact([other for _, other in again]):
+                final.append(replace(refusal, index=again[refusal.index][0]))
+            return final
         return refused
 
     def _exchange(self, messages: Sequence[Message], start: int, end: int) -> list[Refusal]:

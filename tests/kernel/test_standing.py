@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import signal
@@ -16,7 +17,7 @@ import msgspec
 import pytest
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
-from netctl.kernel import links, linux, probe, wire
+from netctl.kernel import links, linux, probe, shaping, wire
 from netctl.kernel import rules as iptables
 from netctl.kernel.child import Child
 from netctl.kernel.linux import LinuxKernel
@@ -290,6 +291,28 @@ def test_a_family_s_process_that_fails_is_told(
     """python-iptables ends its process where it meets what it does not expect."""
     monkeypatch.setattr(iptables, "_stand", become)
     assert iptables._ended(*iptables._begun(None, iptables.Part(4, ()))) == said
+
+
+def test_what_is_asked_instead_counts_where_the_kernel_refuses(scene: Scene) -> None:
+    index = scene.gateway.call(lambda: socket.if_nametoindex("lan0"))
+    here, nowhere = (shaping.Egress(index, direction, None, 1500, "") for direction in Direction)
+
+    def rate(egress: shaping.Egress, minor: int, instead: wire.Message | None = None) -> wire.Message:
+        wanted = shaping._Class(minor, egress.root, 10_000, 10_000, 0, None)
+        return dataclasses.replace(shaping._messages(egress, wanted)[0], instead=instead)
+
+    route = Inside(scene.gateway, scene.gateway.call(lambda: wire.Netlink(wire.NETLINK_ROUTE)))
+    batch = [
+        shaping.root_message(here),
+        rate(nowhere, 0x10, rate(here, 0x11)),
+        rate(nowhere, 0x12),
+        rate(nowhere, 0x13, rate(nowhere, 0x14)),
+        rate(here, 0x15, rate(here, 0x16)),
+    ]
+    assert sorted(refusal.index for refusal in route.transact(batch)) == [2, 3]
+    route.close()
+    stand = {line.split()[2] for line in scene.out("tc", "class", "show", "dev", "lan0").splitlines()}
+    assert stand == {"1:11", "1:15"}
 
 
 def test_other_programs_rules_do_not_look_like_damage(gateway: Scene) -> None:

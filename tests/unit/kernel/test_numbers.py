@@ -22,6 +22,23 @@ LAN = ipaddress.IPv4Network("10.77.0.0/20")
 MACS = st.binary(min_size=6, max_size=6).map(lambda raw: raw.hex(":"))
 
 
+@given(st.integers(1_000, 1_250_000_000))
+def test_a_queue_that_stands_is_changed_without_the_number_of_its_flows(bytes_s: int) -> None:
+    """fq_codel_change in net/sched/sch_fq_codel.c refuses TCA_FQ_CODEL_FLOWS where it has flows."""
+    fresh = shaping.leaf_message(3, 0x1_0010, 0x10_0000, bytes_s, "fq_codel")
+    assert fresh.instead is not None
+    assert fresh.flags & wire.NLM_F_CREATE and not fresh.instead.flags & wire.NLM_F_CREATE
+    options = [_queue_options(message) for message in (fresh, fresh.instead)]
+    assert options[0].pop(5) == struct.pack("=I", shaping.FQ_CODEL_FLOWS)
+    assert options[0] == options[1] and len(options[1]) == 6
+    assert shaping.leaf_message(3, 0x1_0010, 0x10_0000, bytes_s, "bfifo").instead is None
+
+
+def _queue_options(message: wire.Message) -> dict[int, bytes]:
+    told = wire.attributes(message.body, 20, len(message.body))[2]
+    return wire.attributes(told, 0, len(told))
+
+
 # --- rates ------------------------------------------------------------------------------------------------------------
 
 
