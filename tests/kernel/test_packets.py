@@ -189,12 +189,13 @@ def test_the_garden_answers_and_does_not_ask(gateway: Scene, family: int) -> Non
 )
 def test_a_stranger_holds_only_so_many_connections_to_the_garden(gateway: Scene, family: int) -> None:
     phone, other = gateway.phone(5), gateway.phone(6)
-    with listen(gateway.internet, internet(family), 7000, socket.SOCK_DGRAM) as far:
+    with listen(gateway.internet, internet(family), 7000, socket.SOCK_DGRAM) as far, contextlib.ExitStack() as held:
         far.settimeout(0.3)
 
         def arrived(sender: Phone, text: bytes) -> bool:
-            with sender.namespace.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-                sock.sendto(text, (internet(family), 7000))
+            # Held to the end: the port of a closed one may be given again, and that is the same connection.
+            made = sender.namespace.socket(socket.AF_INET if family == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+            held.enter_context(made).sendto(text, (internet(family), 7000))
             try:
                 return far.recv(100) == text
             except TimeoutError:
