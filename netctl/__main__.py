@@ -83,6 +83,8 @@ def daemon(config_path: Path, keep: bool, patient: bool, json_: bool) -> None:
     start_log(json_)
     config = load(config_path)
     need_root()
+    if patient:  # before it listens to signals: whoever stops it now need not wait, too
+        wait_for_interfaces((config.lan_interface, config.uplink_interface))
     Path(config.socket_path).parent.mkdir(parents=True, exist_ok=True)
     kernel = linux(config)
     engine = Engine(config, kernel)
@@ -91,8 +93,6 @@ def daemon(config_path: Path, keep: bool, patient: bool, json_: bool) -> None:
         signal.signal(number, lambda _number, _frame: server.stop())
     server.claim()  # before the kernel is touched: two daemons would fight over it
     try:
-        if patient:
-            wait_for_interfaces((config.lan_interface, config.uplink_interface))
         engine.start()
         server.open()
         log.info("ready on %s: LAN %s, uplink %s", config.socket_path, config.lan_interface, config.uplink_interface)

@@ -301,6 +301,8 @@ def test_one_that_is_patient_waits_for_its_interfaces_behind_rules_that_stand(bo
     time.sleep(1.5)
     assert not box.answers()
     assert box.gateway.run(["iptables-legacy", "-S"]).stdout == standing
+    assert box.end(signal.SIGTERM) == -signal.SIGTERM
+    box.spawn("--patient")
     links.cable(box.gateway, "late0", box.outside, "late")
     until(box.answers)
     assert box.client.status().drift == 0
