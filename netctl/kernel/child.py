@@ -21,13 +21,13 @@ TIMEOUT_S: Final = 30.0
 INSTALL: Final = "It is Debian's package iptables that is missing: apt install iptables"
 
 
-def start(module: str, *arguments: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
+def start(module: str, *, stderr: int | None = None) -> subprocess.Popen[bytes]:
     """A process of this package with pipes for stdin and stdout; its complaints go to the log where not asked for."""
     root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     # -P: nothing is imported from the directory that root happens to stand in
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", module, *arguments],
+        [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=stderr,
@@ -38,9 +38,9 @@ def start(module: str, *arguments: str, stderr: int | None = None) -> subprocess
 class Child:
     """Started at once, told its order, asked for its report; killed on error."""
 
-    def __init__(self, module: str, *arguments: str) -> None:
+    def __init__(self, module: str) -> None:
         self._module = module
-        self._process = start(module, *arguments, stderr=subprocess.PIPE)
+        self._process = start(module, stderr=subprocess.PIPE)
 
     def __enter__(self) -> Child:
         return self

@@ -348,7 +348,7 @@ def test_the_rules_stand_before_there_is_an_interface(
     for old, new in (("lan0", "lan9"), ("wan0", "wan9")):
         scene.out("ip", "link", "set", old, "down", "name", new)
     started: list[str] = []
-    monkeypatch.setattr(linux, "Child", lambda module, *more: (started.append(module), Child(module, *more))[1])
+    monkeypatch.setattr(linux, "Child", lambda module: (started.append(module), Child(module))[1])
     kernel.setup()
     assert kernel.observe().intact
     assert started == ["netctl.kernel.links"], "rules that stand are not written again"
