@@ -28,11 +28,13 @@ def kernel_arguments(target: Target) -> str:
     """`rw` is for the overlay; the squashfs below cannot be written anyway.
 
     Huge pages would take 100 MB of a small box (60 in use, the rest kept free for more of them); of the kernel's
-    security modules none is configured but these, and each that is there is asked at every call.
+    security modules none is configured but these, and each that is there is asked at every call. Readers are asked for
+    new cards as udev's 60-block.rules wants it.
     """
     consoles = " ".join(f"console={console}" for console in target.consoles)
     fixed = "rootfstype=squashfs rw overlayroot=tmpfs:recurse=0 panic=10 loglevel=4"
-    return f"{fixed} transparent_hugepage=never lsm=lockdown,yama,landlock {consoles}"
+    spared = "transparent_hugepage=never lsm=lockdown,yama,landlock block.events_dfl_poll_msecs=2000"
+    return f"{fixed} {spared} {consoles}"
 
 
 def variables(target: Target) -> dict[str, str]:

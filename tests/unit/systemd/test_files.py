@@ -157,6 +157,15 @@ def test_what_lets_devices_come_waits_for_netctl(name: str) -> None:
     assert "gerbang-netctl.service" not in words(unit, "Requires"), "netctl's restart would be this one's"
 
 
+@pytest.mark.parametrize("name", ["prepare", "network"])
+def test_what_all_others_wait_for_waits_for_its_files_alone(name: str) -> None:
+    unit = read(f"gerbang-{name}.service")
+    assert unit["DefaultDependencies"] == ["no"], "it would begin after all that sysinit.target waits for"
+    assert "PrivateTmp" not in unit, "systemd.exec(5): it waits for the system's own directories"
+    assert {"/tmp:mode=1777", "/var/tmp:mode=1777"} == set(words(unit, "TemporaryFileSystem"))
+    assert "shutdown.target" in words(unit, "Before") and "shutdown.target" in words(unit, "Conflicts")
+
+
 def test_the_rules_need_neither_interfaces_nor_netctl() -> None:
     unit = read("gerbang-rules.service")
     assert unit["Type"] == ["oneshot"] and unit["RemainAfterExit"] == ["yes"]
