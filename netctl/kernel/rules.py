@@ -16,6 +16,7 @@ import ctypes
 import ctypes.util
 import fcntl
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -36,6 +37,7 @@ SONAMES: Final = {
 }
 LOCK: Final = "/run/xtables.lock"  # iptables(8), --wait
 LOCK_WAIT_S: Final = 10.0
+PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 
 class Part(Struct, frozen=True):
@@ -76,15 +78,24 @@ def main() -> int:
 def _begun(iptc: Any, part: Part) -> tuple[Family, int, int]:
     """A process that makes one family's rules stand: the family, its pid, and the pipe on which it says what failed."""
     told, telling = os.pipe()
+    parent = os.getpid()
     if pid := os.fork():
         os.close(telling)
         return part.family, pid, told
     status = os.EX_SOFTWARE
     try:
+        _end_with(parent)
         os.write(telling, _stand(iptc, part).encode())
         status = os.EX_OK
     finally:
         os._exit(status)
+
+
+def _end_with(parent: int) -> None:
+    """A process that netctl gives up on and kills shall not live on in its forks, which hold the lock as it did."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before that
+        os._exit(os.EX_UNAVAILABLE)
 
 
 def _stand(iptc: Any, part: Part) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -17,11 +19,11 @@ import msgspec
 import pytest
 
 from netctl.api.errors import KERNEL, UNSUPPORTED, NetctlError
-from netctl.kernel import links, linux, probe, shaping, wire
+from netctl.kernel import links, linux, probe, shaping, wire, xtables
 from netctl.kernel import rules as iptables
 from netctl.kernel.child import Child
 from netctl.kernel.linux import LinuxKernel
-from netctl.kernel.ruleset import BUILT_IN, TABLES
+from netctl.kernel.ruleset import BUILT_IN, TABLES, ruleset
 from netctl.ops import Direction, SetMember
 from tests.kernel.scene import LAN6, Inside, Phone, Scene, admit, config, need
 
@@ -491,3 +493,39 @@ def test_a_spoilt_file_of_what_was_before_hinders_neither_setup_nor_teardown(gat
     assert gateway.kernel.observe().intact
     gateway.kernel.teardown()
     assert "GERBANG" not in gateway.out("iptables-legacy-save")
+
+
+def stopped_fork(gateway: Scene, order: iptables.Order) -> tuple[subprocess.Popen[bytes], int] | None:
+    """A process that carries out the order, and a pidfd of its first fork, stopped; None where it was too fast."""
+    process = gateway.gateway.popen([sys.executable, "-P", "-m", iptables.__name__], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    with process.stdin as told:
+        told.write(msgspec.json.encode(order))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while not (forks := children.read_text().split()):
+        if process.poll() is not None:
+            return None
+    fork = os.pidfd_open(int(forks[0]))
+    signal.pidfd_send_signal(fork, signal.SIGSTOP)
+    return process, fork
+
+
+def test_the_fork_of_a_rules_process_that_was_killed_changes_nothing_any_more(gateway: Scene) -> None:
+    standing = gateway.gateway.call(lambda: xtables.fingerprint(4))
+    order = iptables.Order((iptables.Part(4, ruleset(gateway.config, 4, True)[:-1]),))
+    for _ in range(10):
+        if caught := stopped_fork(gateway, order):
+            process, fork = caught
+            in_time = gateway.gateway.call(lambda: xtables.fingerprint(4)) == standing
+            process.kill()
+            process.wait()
+            with contextlib.suppress(ProcessLookupError):  # it ended with its parent
+                signal.pidfd_send_signal(fork, signal.SIGCONT)
+            ended, _, _ = select.select([fork], [], [], 5.0)
+            os.close(fork)
+            assert ended, "it lives on, and holds the lock"
+            if in_time:
+                assert gateway.gateway.call(lambda: xtables.fingerprint(4)) == standing
+                return
+        gateway.kernel.setup()
+    pytest.fail("no fork was stopped before it was through")
