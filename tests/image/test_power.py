@@ -61,6 +61,7 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
     for cut in range(1, POWER_CUTS + 1):
         if cut % 4 == 0:  # the first thing a box does with power that has come back is to lose it again
             within_boot += 1
+            place.power_off()
             place.machine.power_on()
             time.sleep(chance.uniform(5, 45))
             place.power_off()
