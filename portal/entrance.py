@@ -203,8 +203,8 @@ class Entrance:
         joining = persons.join(mac, guest.way, guest.devices, online, guest.bound)
         if joining.refusal is not None:
             raise Refused(joining.refusal)
-        if not joining.moved and own is None:  # else somebody leaves for it
-            self._refuse_full(db, now, mac, guest)
+        if not joining.moved:  # else somebody leaves for it
+            self._refuse_full(db, now, mac, guest, own)
 
         person = guest.person or people.create(
             db,
@@ -260,11 +260,14 @@ class Entrance:
         if left.spent:
             raise Refused(Refusal.BUDGET, until_wall_s=left.renewed_wall_s)
 
-    def _refuse_full(self, db: sqlite3.Connection, now: Now, mac: str, guest: _Guest) -> None:
-        running = sessions.count_not_ended(db)
+    def _refuse_full(self, db: sqlite3.Connection, now: Now, mac: str, guest: _Guest, own: Session | None) -> None:
+        """``own`` is the device's session that would end for the new one: its place is kept, if it came in by one."""
+        running = sessions.count_not_ended(db) - (own is not None)
         if running >= MAX_SESSIONS:
             raise GateError("busy", f"{MAX_SESSIONS} devices are online; no more fit.", "Try again later.")
-        if self._rules.capacity is None or guest.way is Way.RULE or guest.plan.priority == "high":
+        if self._rules.capacity is None or not _needs_place(guest.method, guest.plan):
+            return
+        if own is not None and _needs_place(own.method, self._rules.plan(own.plan)):
             return
         if not queueing.may_enter(self.call(db, now), self._rules.capacity, running, mac):
             raise Refused(Refusal.FULL)
@@ -335,6 +338,11 @@ class Entrance:
             place=place,
             full=full,
         )
+
+
+def _needs_place(method: str, plan: Plan) -> bool:
+    """Those whom an operator allowed, and plans of priority ``high``, come in however full the site is."""
+    return method != "rule" and plan.priority != "high"
 
 
 def _refuse_blocked(db: sqlite3.Connection, mac: str) -> None:

@@ -524,6 +524,24 @@ def test_a_full_site_lets_in_offices_rules_and_who_only_changes_devices(
     assert netctl.online() == [mac(2), mac(3), mac(4), mac(5)]
 
 
+def test_who_came_in_beyond_the_limit_needs_a_place_to_stay_in_another_way(
+    small: Gate, netctl: Netctl, voucher: Callable[..., str], kantor: str, allow: Allow
+) -> None:
+    first, _ = tap(small, 1), tap(small, 2)
+    allow(mac(3), PAIR)
+    small.enter_by_rule(mac(3), ip(3))
+    office = small.enter_by_account(mac(4), ip(4), kantor, PASSWORD)
+    for number in (3, 4):
+        text = voucher()
+        assert refusal(lambda number=number, text=text: code(small, number, text)) is Refusal.FULL  # type: ignore[misc]
+    assert netctl.online() == [mac(1), mac(2), mac(3), mac(4)], "and stays in as before"
+    code(small, 2, voucher())  # who has a place keeps it
+    small.logout(first)
+    small.logout(office)
+    code(small, 3, voucher())
+    assert netctl.online() == [mac(2), mac(3)]
+
+
 def test_a_site_without_a_limit_keeps_no_queue(gate: Gate, query: Query) -> None:
     assert gate.wait(mac(1)) == Place(ahead=0, called=True)
     assert query("SELECT count(*) FROM waiting") == [(0,)]
