@@ -33,8 +33,8 @@ def kernel_arguments(target: Target) -> str:
     """
     consoles = " ".join(f"console={console}" for console in target.consoles)
     fixed = "rootfstype=squashfs rw overlayroot=tmpfs:recurse=0 panic=10 loglevel=4"
-    spared = "transparent_hugepage=never lsm=lockdown,yama,landlock block.events_dfl_poll_msecs=2000"
-    return f"{fixed} {spared} {consoles}"
+    chosen = "transparent_hugepage=never lsm=lockdown,yama,landlock block.events_dfl_poll_msecs=2000"
+    return f"{fixed} {chosen} {consoles}"
 
 
 def variables(target: Target) -> dict[str, str]:

@@ -33,7 +33,7 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     alternatives: dict[str, str] = {}
     ids: dict[str, int] = {}  # of accounts that own files which outlive an update
     firmware: tuple[str, ...] = ()  # globs below /usr/lib/firmware; all that none of them names is left out
-    no_modules: tuple[str, ...] = ()  # directories of the kernel's modules that are left out
+    no_modules: tuple[str, ...] = ()  # what of the kernel's modules is left out, as globs
     remove: tuple[str, ...] = ()  # globs below /
 
 
