@@ -203,18 +203,24 @@ def start_time(db: sqlite3.Connection, person_id: int, now: Now) -> None:
 
 
 def stop_time(db: sqlite3.Connection, person_id: int, deadline_boot_s: float | None, moment: Moment) -> None:
-    """A session with this deadline has ended. If it was the last of theirs, their time is counted, and stands still."""
+    """A session with this deadline has ended: their time is counted up to its end, and stands still if it was the last.
+
+    Counted with each end, since the last that is found need not be the last that was.
+    """
     row = db.execute(
         """
-        SELECT max(person.counted_boot_s, meta.counted_boot_s) FROM meta CROSS JOIN person
-        WHERE person.id = ? AND NOT EXISTS (SELECT 1 FROM session WHERE person_id = person.id AND ended_wall_s IS NULL)
+        SELECT max(person.counted_boot_s, meta.counted_boot_s),
+            EXISTS (SELECT 1 FROM session WHERE person_id = person.id AND ended_wall_s IS NULL)
+        FROM meta CROSS JOIN person WHERE person.id = ? AND person.counted_boot_s IS NOT NULL
         """,
         (person_id,),
     ).fetchone()
-    if row is None or row[0] is None:
+    if row is None:
         return
-    _add_time(db, person_id, row[0], _end_of(deadline_boot_s, moment.now), moment)
-    db.execute("UPDATE person SET counted_boot_s = NULL WHERE id = ?", (person_id,))
+    from_boot_s, goes_on = row
+    to_boot_s = max(from_boot_s, _end_of(deadline_boot_s, moment.now))
+    _add_time(db, person_id, from_boot_s, to_boot_s, moment)
+    db.execute("UPDATE person SET counted_boot_s = ? WHERE id = ?", (to_boot_s if goes_on else None, person_id))
 
 
 def count_time(db: sqlite3.Connection, moment: Moment) -> None:

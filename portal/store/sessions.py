@@ -169,7 +169,7 @@ def leave_addresses(db: sqlite3.Connection, holds: Callable[[str], bool]) -> int
 
 
 def end(db: sqlite3.Connection, session_id: int, reason: EndReason, now: Now, zone: dt.tzinfo) -> bool:
-    """Record the end, and count the person's time if it was their last; False where the session had ended before.
+    """Record the end, and count the person's time up to it; False where the session had ended before.
 
     ``zone``: site.timezone, since time online is counted by local days.
     """

@@ -175,6 +175,26 @@ def test_two_devices_count_time_once_and_bytes_all(
         assert people.day_use(db, person.id, people.moment(db, clock(), ZONE)).down_bytes == 200
 
 
+def test_time_counts_up_to_the_last_end_in_whatever_order_ends_are_found(
+    open_gate: OpenGate, open_meter: OpenMeter, clock: Clock, query: Query
+) -> None:
+    gate = open_gate(site(devices=2, session_minutes=60, idle_minutes=None))
+    gate.enter_by_terms(MAC, IP, "1")
+    person = gate.visit(MAC).person
+    assert person is not None
+    clock.forward(1800)
+    two = gate.enter_by_code("02:00:00:00:00:02", "10.77.0.10", person.code)
+    clock.forward(3000)  # no meter runs: nobody finds that the first has been over for 20 minutes
+    gate.logout(two)
+    clock.forward(600)
+    meter = open_meter(site(devices=2, session_minutes=60, idle_minutes=None))
+    meter.tick(VIEW)
+    meter.stop(VIEW)
+    assert {reason for (reason,) in query("SELECT end_reason FROM session")} == {"logout", "time"}
+    ((seconds, _),) = use(query).values()
+    assert seconds == pytest.approx(4800, abs=0.1)
+
+
 def test_a_clock_that_starts_in_1970_gives_no_second_budget(
     open_gate: OpenGate, open_meter: OpenMeter, netctl: Netctl, clock: Clock
 ) -> None:
