@@ -50,7 +50,7 @@ class Coming(threading.Thread):
         self._over.set()
 
 
-@pytest.mark.timeout(120 * (POWER_CUTS + 5) * PATIENCE)
+@pytest.mark.timeout(200 * (POWER_CUTS + 3) * PATIENCE)
 @pytest.mark.long
 def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figures) -> None:
     place = new_place(phones=PHONES)
