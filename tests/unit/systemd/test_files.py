@@ -71,9 +71,10 @@ def test_the_documented_order_names_units_that_are_there() -> None:
 def test_users_and_directories_are_those_of_the_image() -> None:
     sysusers = re.findall(r"^u ([\w-]+) ", (SYSTEMD / "gerbang.sysusers.conf").read_text(), re.MULTILINE)
     assert sysusers == re.findall(r"`([\w-]+)`", IMAGE.partition("Users ")[2].partition(" by sysusers")[0])
-    made = re.findall(r"^d (\S+) ", (SYSTEMD / "gerbang.tmpfiles.conf").read_text(), re.MULTILINE)
-    assert made == ["/run/gerbang", "/run/gerbang-box"]
-    assert all(f"`{path}`" in IMAGE for path in made)
+    made = {name for unit in services() for name in words(read(unit), "RuntimeDirectory") if "gerbang" in name}
+    assert made == {"gerbang", "gerbang-box", "gerbang-update"}
+    assert all(f"`/run/{name}`" in IMAGE for name in made)
+    assert "\nd " not in (SYSTEMD / "gerbang.tmpfiles.conf").read_text(), "each directory has one maker"
     users = {user for name in services() for user in words(read(name), "User")} - {"root"}
     assert users <= set(sysusers)
 
