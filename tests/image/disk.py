@@ -83,3 +83,17 @@ class Disk:
         with self.path.open("r+b") as file:
             file.seek(partitions(self.path)[partition - 1].offset + at)
             file.write(data)
+
+
+def make_stick(path: Path, *files: Path) -> None:
+    """A USB stick as Windows formats it, one FAT32 partition, with these files in its topmost folder."""
+    first = 2048
+    size = sum(file.stat().st_size for file in files) + (64 << 20)
+    sector = bytearray(SECTOR)
+    struct.pack_into("<4xB3xII", sector, 446, 0x0C, first, size // SECTOR)
+    sector[510:] = b"\x55\xaa"
+    path.write_bytes(sector)
+    os.truncate(path, first * SECTOR + size)
+    fat = f"{path}@@{first * SECTOR}"
+    subprocess.run(["mformat", "-F", "-i", fat, "-T", str(size // SECTOR), "-v", "FLASHDISK", "::"], check=True)
+    subprocess.run(["mcopy", "-i", fat, *map(str, files), "::"], check=True)

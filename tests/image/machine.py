@@ -35,6 +35,7 @@ TUNSETCARRIER = 0x400454E2  # include/uapi/linux/if_tun.h
 PATIENCE = float(os.environ.get("GERBANG_PATIENCE", "1"))
 
 _MODEM = {"driver": "usb-net", "id": "modem", "netdev": "uplink", "mac": UPLINK_MAC}
+_STICK = {"driver": "usb-storage", "id": "stick", "drive": "stick", "removable": True}
 
 
 class Tap:
@@ -68,8 +69,8 @@ class Machine:
     """A box that is off at first. ``directory`` holds what is its own; ssh comes from ``source`` in ``outside``.
 
     ``watchdog``: the hardware restarts a system that does not speak for half a minute. Emulated on a busy machine it
-    may do so to one that is well, so only who tests it has one. ``modem``: the uplink is no card of its own but what is
-    plugged into USB, and can be pulled out.
+    may do so to one that is well, so only who tests it has one. ``usb``: it has a port that sticks are put in.
+    ``modem``: so it has, and the uplink is no card of its own but what is plugged in there, and can be pulled out.
     """
 
     def __init__(
@@ -87,10 +88,11 @@ class Machine:
         source: str,
         credentials: Mapping[str, str],
         watchdog: bool = False,
+        usb: bool = False,
         modem: bool = False,
     ) -> None:
         self.directory, self.disk, self.board = directory, disk, board
-        self.uefi, self.watchdog, self.modem = uefi, watchdog, modem
+        self.uefi, self.watchdog, self.usb, self.modem = uefi, watchdog, usb or modem, modem
         self.address, self._source = address, source
         self._taps = (uplink, lan)
         self._outside, self._key = outside, key
@@ -126,8 +128,10 @@ class Machine:
                 command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
                 if name != "uplink" or not self.modem:
                     command += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+        if self.usb:
+            command += ["-device", "qemu-xhci"]
         if self.modem:
-            command += ["-device", "qemu-xhci", "-device", ",".join("=".join(pair) for pair in _MODEM.items())]
+            command += ["-device", ",".join("=".join(pair) for pair in _MODEM.items())]
         command += board.credentials(self._credentials, self.directory)
         command += ["-chardev", f"file,id=console,path={self.console_file},append=on"]
         command += ["-serial", "chardev:console"]
@@ -196,6 +200,17 @@ class Machine:
     def plug_modem(self) -> None:
         assert self._qmp is not None
         self._qmp.execute("device_add", **_MODEM)
+
+    def plug_stick(self, stick: Path) -> None:
+        """Put a USB stick in, while the box runs."""
+        assert self._qmp is not None
+        file = {"driver": "file", "filename": str(stick)}
+        self._qmp.execute("blockdev-add", **{"driver": "raw", "node-name": _STICK["drive"], "file": file})
+        self._qmp.execute("device_add", **_STICK)
+
+    def pull_stick(self) -> None:
+        assert self._qmp is not None
+        self._qmp.execute("device_del", id=_STICK["id"])
 
     @property
     def on_for_s(self) -> float:

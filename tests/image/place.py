@@ -132,7 +132,7 @@ class Place(Surroundings):
 
     ``site`` is what lies on the FAT partition: tables over SITE, the file's own bytes, or None for no file.
     ``credentials`` are systemd's, by name; ``systemd.unit-dropin.NAME`` changes a unit of the image as it is.
-    ``board``, ``watchdog`` and ``modem`` as of Machine.
+    ``board``, ``watchdog``, ``usb`` and ``modem`` as of Machine.
     """
 
     def __init__(
@@ -147,6 +147,7 @@ class Place(Surroundings):
         ipv6: bool = True,
         credentials: Mapping[str, str] | None = None,
         watchdog: bool = False,
+        usb: bool = False,
         modem: bool = False,
     ) -> None:
         require_tools("dnsmasq", "busybox", "setpriv", board.program, "mcopy", "ssh")
@@ -179,6 +180,7 @@ class Place(Surroundings):
                 source=OFFICE,
                 credentials=credentials or {},
                 watchdog=watchdog,
+                usb=usb,
                 modem=modem,
             )
             self.gateway = Gateway(self.machine)

@@ -1,13 +1,19 @@
-"""site.toml on the FAT partition: with mistakes, mended, and not written at all."""
+"""site.toml on the FAT partition: with mistakes, mended, not written at all, and made on the setup page."""
 
 from __future__ import annotations
+
+import re
+import tomllib
 
 import pytest
 
 from tests.image.conftest import NewPlace
 from tests.image.place import READY_WITHIN_S, SITE
+from tests.village import internet
 from tests.village.gateway import to_toml
-from tests.village.phone import PROBE
+from tests.village.http import Response, first_form
+from tests.village.phone import PROBE, Phone
+from tests.village.staffbrowser import StaffBrowser
 
 # As Notepad saves it: a mark at the start, CRLF; with a mistake of each kind.
 WRONG = (
@@ -66,3 +72,45 @@ def test_a_box_that_nobody_has_configured_opens_the_setup_page(new_place: NewPla
     assert not phone.is_online()
     with pytest.raises(OSError):
         phone.connect("198.18.5.80", 443, timeout_s=2)
+
+
+@pytest.mark.long
+def test_a_technician_sets_a_box_up_from_a_telephone(new_place: NewPlace) -> None:
+    place = new_place(site=None, phones=2)
+    place.machine.power_on()
+    place.machine.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
+    phone, villager = place.phones
+    phone.dhcp()
+    page = phone.http(phone.http(PROBE).location)
+    page = send(phone, page, **{"site.code": "6403012001", "site.name": "Muara Kaman Ulu"})
+    page = send(phone, page, **{"uplink.kind": "dhcp", "uplink.down_kbit": "18000", "uplink.up_kbit": "4500"})
+    assert "LULUS" in page.text and "BELUM" not in page.text, page.text
+    assert internet.GATEWAY in page.text
+    page = send(phone, phone.http(f"{place.gateway.url}wifi"), **{"wifi.ssid": "Wi-Fi Muara Kaman"})
+    assert "Muara Kaman Ulu" in page.text, "what is going to be saved"
+    page = send(phone, page)
+    assert "LULUS" in page.text and "BELUM" not in page.text, page.text
+    words = dict(re.findall(r'<dt>(\w+)</dt><dd class="secret">([^<]+)</dd>', page.text))
+    here = place.machine.mark()
+    assert send(phone, page).status == 200
+    assert place.wait_ready(since=here).slot == "A"
+
+    villager.dhcp()
+    villager.login()
+    villager.wait_online(timeout_s=30)
+    phone.dhcp()
+    desk = StaffBrowser(phone.ns)
+    desk.wait("/login", 'name="password"', READY_WITHIN_S)
+    desk.first_log_in("teknisi", words["teknisi"], "empat kata yang panjang")
+    assert "Muara Kaman Ulu" in desk.get("/technician/config")
+    place.shut_down()
+    kept = tomllib.loads(place.disk.get("site.toml").decode("utf-8-sig"))
+    assert kept["site"] == {"code": "64.03.01.2001", "name": "Muara Kaman Ulu"}, "so a new card can be made of this one"
+
+
+def send(phone: Phone, page: Response, **fields: str) -> Response:
+    """Fill the page's form in, press its button, and follow where that leads."""
+    form = first_form(page)
+    form.fields |= fields
+    answer = phone.http(form.action, method="POST", body=form.body, timeout_s=120)
+    return phone.http(answer.location) if answer.status == 303 else answer

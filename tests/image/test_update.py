@@ -1,7 +1,7 @@
-"""A to B and back: by hand, by itself, after a panic, a hang and power cuts in mid-install. The real RAUC and GRUB.
+"""A to B and back: by each way, by itself, after a panic, a hang and power cuts in mid-install. The real RAUC and GRUB.
 
 All on one box, which has a watchdog and the bundle on its disk. Each test begins on slot A, and all but the last one
-leave the box there.
+leave the box there; those before it that install something leave that to be started.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +17,16 @@ from typing import Any
 
 import pytest
 
+from portal.staff.incoming import PIECE_BYTES
 from tests.image import updates
+from tests.image.disk import make_stick
 from tests.image.machine import NotReached
 from tests.image.place import POWER_CUTS, READY_WITHIN_S, Place, Ready
 from tests.village.internet import WEB
+from tests.village.staffbrowser import StaffBrowser, of_the_paper
 
 PORT = 8099
+PAGE = "/technician/update"
 BUNDLE = f"/data/gerbang-x86-{updates.VERSION}.raucb"
 pytestmark = pytest.mark.timeout(3600)
 
@@ -37,7 +40,7 @@ def update(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def updated(image: Path, shared: Place, update: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A box with the bundle on its disk; the shared one is off from now on."""
     shared.be_off()
-    with Place(image, tmp_path_factory.mktemp("updated"), phones=2, watchdog=True) as place:
+    with Place(image, tmp_path_factory.mktemp("updated"), phones=2, watchdog=True, usb=True) as place:
         yield place
 
 
@@ -59,7 +62,7 @@ def place(updated: Place, first: Ready) -> Place:
 @contextmanager
 def served(place: Place, directory: Path) -> Iterator[str]:
     """A directory, from the village's Internet."""
-    command = [sys.executable, "-m", "http.server", "--bind", WEB, "--directory", str(directory), str(PORT)]
+    command = ["busybox", "httpd", "-f", "-p", f"{WEB}:{PORT}", "-h", str(directory)]
     child = place.internet.ns.popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         time.sleep(0.5)
@@ -170,11 +173,83 @@ def codes(place: Place) -> list[str]:
 
 
 @pytest.mark.long
-def test_up_and_back_with_people_online(place: Place, first: Ready) -> None:
+def test_it_comes_by_upload_and_on_a_stick(place: Place, update: Path, tmp_path: Path) -> None:
+    phone = place.phones[0]
+    phone.dhcp()
+    desk = StaffBrowser(phone.ns)
+    desk.wait("/login", 'name="password"', READY_WITHIN_S)
+    paper = place.machine.read("/data/gerbang/STAFF-PASSWORDS.txt")
+    desk.first_log_in("teknisi", of_the_paper("teknisi", paper), "empat kata yang panjang")
+
+    upload(desk, update)
+    press_install(place, desk, update.name, "incoming")
+
+    assert "Tidak ada berkas pembaruan di flashdisk." in look_for_sticks(desk)
+    make_stick(tmp_path / "stick", update)
+    place.machine.plug_stick(tmp_path / "stick")
+    end_s = time.monotonic() + 60
+    while update.name not in (page := look_for_sticks(desk)):
+        assert time.monotonic() < end_s, page[page.find("<main") :][:2000]
+        time.sleep(1)
+    press_install(place, desk, update.name, "stick")
+    assert "/dev/sd" not in place.machine.read("/proc/mounts"), "it is let go of"
+    place.machine.pull_stick()
+    acts = place.gateway.sql("SELECT action FROM audit WHERE actor = 'teknisi' AND action LIKE 'update.%' ORDER BY id")
+    assert [row["action"] for row in acts] == ["update.upload", "update.install", "update.install"]
+
+
+def upload(desk: StaffBrowser, bundle: Path) -> None:
+    """In pieces, as the page's script does."""
+    size, told = bundle.stat().st_size, b""
+    desk.get(PAGE)
+    where = f"{PAGE}/piece?name={bundle.name}&size={size}"
+    with bundle.open("rb") as file:
+        for at in range(0, size, PIECE_BYTES):
+            content, headers = file.read(PIECE_BYTES), {"X-CSRFToken": desk.token}
+            status, told = desk.ask("POST", f"{where}&at={at}", content, "application/octet-stream", headers)
+            assert status == 200, told
+    assert json.loads(told) == {"at": size}
+    assert f'value="{bundle.name}"' in desk.get(PAGE)
+
+
+def look_for_sticks(desk: StaffBrowser) -> str:
+    desk.get(PAGE)
+    status, page = desk.post(f"{PAGE}/sticks")
+    assert status == 200, page
+    return page.decode()
+
+
+def press_install(place: Place, desk: StaffBrowser, name: str, where: str) -> None:
+    """The button beside a file on the page, until the page offers to restart."""
+    status, page = desk.post(f"{PAGE}/install", **{"from": where, "name": name})
+    assert status == 303, page
+    end_s = time.monotonic() + 900
+    while (told := standing(place)["progress"]) is None or not told["ended"]:
+        assert time.monotonic() < end_s, told
+        time.sleep(2)
+    assert told["error"] is None
+    assert f"Versi {updates.VERSION} sudah terpasang" in desk.get(PAGE)
+    trial = standing(place)["trial"]
+    assert (trial["phase"], trial["version"], trial["by"]) == ("installed", updates.VERSION, "teknisi")
+
+
+@pytest.mark.long
+def test_it_comes_from_an_address(place: Place, update: Path) -> None:
+    with served(place, update.parent) as url:
+        assert install(place, f"{url}/{update.name}")["to"] == updates.VERSION
+    assert standing(place)["trial"]["phase"] == "installed"
+
+
+@pytest.mark.long
+def test_up_by_a_delta_and_back_with_people_online(place: Place, first: Ready, update: Path) -> None:
+    delta = updates.make_delta(update)
+    assert delta.stat().st_size < update.stat().st_size / 10
     phone, late = place.phones
     phone.dhcp()
     phone.login()
-    assert install(place) == {"slot": "B", "from": first.version, "to": updates.VERSION, "reboot": False}
+    with served(place, update.parent) as url:
+        done = install(place, f"{url}/{delta.name}")
+    assert done == {"slot": "B", "from": first.version, "to": updates.VERSION, "reboot": False}
     waiting = standing(place)
     assert waiting["slot"] == "A" and waiting["trial"]["phase"] == "installed"
     assert waiting["trial"]["before"] == {"serving": True, "line_up": True}

@@ -14,6 +14,7 @@ from typing import Final
 from image import bundle, keys
 from image.__main__ import default_cache
 from image.build import squash
+from portal.update import delta
 
 PACKAGES: Final = "usr/lib/gerbang/lib/python3.13/site-packages"
 VERSION: Final = "99.0.0-update"
@@ -71,6 +72,13 @@ def make(image: Path, directory: Path, cache: Path | None = None) -> Path:
     made = directory / f"gerbang-x86-{VERSION}.raucb"
     signing = keys.find(os.environ, cache or default_cache())
     bundle.make(root, bundle.manifest("gerbang-x86", VERSION), signing, work, made)
+    return made
+
+
+def make_delta(update: Path) -> Path:
+    """What differs between the image that ``make`` was given and the bundle that it made; beside that."""
+    made = update.with_suffix(".gdelta")
+    delta.make(update.parent / "bundle" / bundle.ROOT, update, made)
     return made
 
 
