@@ -19,6 +19,7 @@ from portal.box.network import configured
 from portal.box.places import Places
 
 PPP_RESOLV: Final = Path("/etc/ppp/resolv.conf")
+ARPHRD_PPP: Final = 512  # include/uapi/linux/if_arp.h
 
 
 def told(status: Any, key: str) -> tuple[str, ...]:
@@ -36,10 +37,18 @@ def peer(text: str) -> tuple[str, ...]:
     return tuple(re.findall(r"^nameserver\s+(\S+)", text, re.MULTILINE))
 
 
-def main(places: Places | None = None, ppp: Path = PPP_RESOLV) -> int:
+def is_ppp(sysfs: Path) -> bool:
+    """Is the uplink a login (PPPoE)? Asked of the kernel: the setup page tries lines that no site.toml names yet."""
+    try:
+        return int((sysfs / WAN / "type").read_text(encoding="ascii")) == ARPHRD_PPP
+    except OSError:
+        return False
+
+
+def main(places: Places | None = None, ppp: Path = PPP_RESOLV, sysfs: Path = Path("/sys/class/net")) -> int:
     places = places or Places()
     config = configured(places)
-    if config is not None and config.uplink.kind == "pppoe":
+    if is_ppp(sysfs):
         status: Any = {}
         from_peer = peer(ppp.read_text(encoding="utf-8", errors="replace")) if ppp.exists() else ()
     else:

@@ -17,7 +17,8 @@ from portal.config import Uplink
 from portal.domain.uplink import Check
 from portal.uplink import Checker
 
-ADDRESS_S: Final = 30.0  # DHCP over a satellite modem that has just started; PPPoE with its first refusals
+WITHIN_S: Final = 30.0  # DHCP over a satellite modem that has just started; PPPoE with its first refusals
+SETTLE_S: Final = 1.0  # until an address of the last try is gone
 _SIOCGIFADDR: Final = 0x8915
 _PPP_WAITS: Final = ("10.64.", PPP_DUMMY)  # what pppd gives itself until the provider has
 
@@ -49,20 +50,28 @@ def look(
     read_address: Callable[[], str | None] = address,
     carrier: Callable[[], bool] = lambda: probes.has_carrier(WAN),
     pause: Callable[[float], None] = time.sleep,
-    within_s: float = ADDRESS_S,
+    within_s: float = WITHIN_S,
 ) -> list[Row]:
-    """Waits for an address, then asks the router, the resolver and the Web; what follows from a failure is left out."""
+    """Looks for an address, then asks the router, the resolver and the Web; what follows from a failure is left out.
+
+    Again and again until all is well or the time is over: resolvers and routes come some moments after the address.
+    """
+    check = check or Checker(uplink).check
     end = time.monotonic() + within_s
-    while (found := read_address()) is None and time.monotonic() < end:
+    pause(SETTLE_S)
+    while True:
+        rows = _round(check, read_address(), carrier)
+        if passed(rows) or time.monotonic() >= end:
+            return rows
         pause(0.5)
-    cable = found is not None or carrier()
-    rows = [Row("cable", cable), Row("address", found is not None, found or "")]
+
+
+def _round(check: Callable[[], Check], found: str | None, carrier: Callable[[], bool]) -> list[Row]:
+    rows = [Row("cable", found is not None or carrier()), Row("address", found is not None, found or "")]
     if found is None:
         return rows
-    pause(1.0)  # the resolvers are written a moment after the address
-    seen = (check or Checker(uplink).check)()
-    rows += [Row("router", seen.gateway), Row("dns", seen.dns), Row("web", seen.reached)]
-    return rows
+    seen = check()
+    return [*rows, Row("router", seen.gateway), Row("dns", seen.dns), Row("web", seen.reached)]
 
 
 def passed(rows: list[Row]) -> bool:

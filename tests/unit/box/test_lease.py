@@ -65,13 +65,21 @@ def test_resolvers_of_site_toml_stay(tmp_path: Path, asked: list[tuple[str, ...]
     assert servers(places) == ["198.51.100.1"]
 
 
-def test_with_pppoe_the_peer_tells(tmp_path: Path, asked: list[tuple[str, ...]]) -> None:
-    places, ppp = Places(tmp_path), tmp_path / "ppp"
-    site(places, 'kind = "pppoe"\nuser = "u"\npassword = "p"')
+@pytest.mark.parametrize("is_set_up", [True, False], ids=["site", "setup"])
+def test_with_pppoe_the_peer_tells(tmp_path: Path, asked: list[tuple[str, ...]], *, is_set_up: bool) -> None:
+    """Also while the setup page tries a line that no site.toml names yet."""
+    places, ppp, kind = Places(tmp_path), tmp_path / "ppp", tmp_path / "sys" / "wan0" / "type"
+    if is_set_up:
+        site(places, 'kind = "pppoe"\nuser = "u"\npassword = "p"')
     ppp.write_text("nameserver 192.0.2.1\nnameserver 192.0.2.2\n")
-    lease.main(places, ppp)
+    kind.parent.mkdir(parents=True)
+    kind.write_text("512\n")
+    lease.main(places, ppp, tmp_path / "sys")
     assert servers(places) == ["192.0.2.1", "192.0.2.2"]
     assert not [command for command in asked if command[0] == "networkctl"]
+    kind.write_text("1\n")  # another kind is tried; what the last provider said lies there still
+    lease.main(places, ppp, tmp_path / "sys")
+    assert servers(places) == ["203.0.113.53", "2001:db8::53"]
 
 
 def test_in_an_outage_the_last_resolvers_stay(

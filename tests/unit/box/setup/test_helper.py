@@ -142,13 +142,16 @@ def test_requests_come_over_a_socket_until_it_closes(places: Places, played: Pla
     ours.close()
 
 
-def test_a_line_is_looked_at_step_by_step() -> None:
-    def check() -> Check:
-        return Check(True, gateway=None, dns=True)
-
-    addresses = iter([None, None, "192.0.2.7"])
+def test_a_line_is_looked_at_step_by_step_until_all_is_well() -> None:
+    addresses = iter([None, None, "192.0.2.7", "192.0.2.7"])
+    checks = iter([Check(False, gateway=True, dns=False), Check(True, gateway=None, dns=True)])
+    pauses: list[float] = []
     rows = line.look(
-        Uplink(), check=check, read_address=lambda: next(addresses), carrier=lambda: True, pause=lambda _s: None
+        Uplink(),
+        check=lambda: next(checks),
+        read_address=lambda: next(addresses),
+        carrier=lambda: True,
+        pause=pauses.append,
     )
     assert [(row.name, row.well) for row in rows] == [
         ("cable", True),
@@ -158,11 +161,26 @@ def test_a_line_is_looked_at_step_by_step() -> None:
         ("web", True),
     ]
     assert line.passed(rows)
-    rows = line.look(
-        Uplink(), check=check, read_address=lambda: None, carrier=lambda: False, pause=lambda _s: None, within_s=0
-    )
-    assert [(row.name, row.well) for row in rows] == [("cable", False), ("address", False)]
-    assert not line.passed(rows)
+    assert pauses[0] == line.SETTLE_S, "the address of the last try goes first"
+    assert len(pauses) == 4, "its resolvers came a moment after the address"
+
+
+def test_what_fails_to_the_end_is_told_and_what_follows_from_it_is_not() -> None:
+    def look(address: str | None) -> list[tuple[str, bool | None]]:
+        rows = line.look(
+            Uplink(),
+            check=lambda: Check(False, gateway=True, dns=False),
+            read_address=lambda: address,
+            carrier=lambda: False,
+            pause=lambda _s: None,
+            within_s=0,
+        )
+        assert not line.passed(rows)
+        return [(row.name, row.well) for row in rows]
+
+    assert look(None) == [("cable", False), ("address", False)]
+    known = [("cable", True), ("address", True), ("router", True), ("dns", False), ("web", False)]
+    assert look("192.0.2.7") == known
     assert not line.passed([])
 
 
