@@ -8,8 +8,10 @@ import tomllib
 import pytest
 
 from tests.image import radio
+from tests.image.concentrator import Concentrator
 from tests.image.conftest import NewPlace
 from tests.image.place import READY_WITHIN_S, SITE
+from tests.image.test_uplink import LINE
 from tests.village import internet
 from tests.village.gateway import to_toml
 from tests.village.http import Response, first_form
@@ -114,6 +116,26 @@ def test_a_technician_sets_a_box_up_from_a_telephone(new_place: NewPlace) -> Non
     place.shut_down()
     kept = tomllib.loads(place.disk.get("site.toml").decode("utf-8-sig"))
     assert kept["site"] == {"code": "64.03.01.2001", "name": "Muara Kaman Ulu"}, "so a new card can be made of this one"
+
+
+@pytest.mark.long
+def test_a_login_is_tried_on_the_setup_page(new_place: NewPlace) -> None:
+    place = new_place(site=None, phones=1)
+    provider = Concentrator(place.internet.ns, internet.UPLINK, LINE)
+    try:
+        place.machine.power_on()
+        place.machine.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
+        (phone,) = place.phones
+        phone.dhcp()
+        page = send(phone, phone.http(phone.http(PROBE).location), **{"site.code": "6403012001"})
+        login = {"uplink.kind": "pppoe", "uplink.vlan": str(LINE.vlan), "uplink.user": LINE.user}
+        wrong = send(phone, page, **login, **{"uplink.password": "salah"})
+        assert "BELUM LULUS" in wrong.text and provider.refused > 0
+        page = send(phone, phone.http(f"{place.gateway.url}line"), **login, **{"uplink.password": LINE.password})
+        assert "BELUM" not in page.text, page.text
+        assert LINE.there in page.text and provider.logins == 1
+    finally:
+        provider.close()
 
 
 def send(phone: Phone, page: Response, **fields: str) -> Response:

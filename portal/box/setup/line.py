@@ -60,7 +60,10 @@ def look(
     end = time.monotonic() + within_s
     pause(SETTLE_S)
     while True:
-        rows = _round(check, read_address(), carrier)
+        found = read_address()
+        if found is None and uplink.kind == "pppoe":
+            check()  # pppd dials when there is something to send (its option demand)
+        rows = _round(check, found, carrier)
         if passed(rows) or time.monotonic() >= end:
             return rows
         pause(0.5)

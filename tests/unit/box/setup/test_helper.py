@@ -184,6 +184,23 @@ def test_what_fails_to_the_end_is_told_and_what_follows_from_it_is_not() -> None
     assert not line.passed([])
 
 
+def test_a_login_is_dialled_by_the_first_question() -> None:
+    asked: list[bool] = []
+
+    def check() -> Check:
+        asked.append(True)
+        return Check(len(asked) > 1, gateway=True, dns=len(asked) > 1)
+
+    rows = line.look(
+        Uplink(kind="pppoe", user="u", password="p"),
+        check=check,
+        read_address=lambda: "198.51.100.7" if asked else None,
+        carrier=lambda: True,
+        pause=lambda _s: None,
+    )
+    assert line.passed(rows)
+
+
 def test_answers_become_a_site_toml() -> None:
     answers = Answers().with_step("site", {"site.code": " 6403012001 ", "site.name": 'A "b"', "evil": "x"})
     answers = answers.with_step("line", {"uplink.kind": "static", "uplink.dns": "203.0.113.53, 203.0.113.54"})
