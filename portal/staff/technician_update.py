@@ -7,6 +7,7 @@ uploads.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any, Final
 
 import flask
@@ -116,11 +117,19 @@ def arrived() -> flask.Response:
 def piece() -> flask.Response:
     """One piece of a bundle, as the request's body."""
     at = _number("at")
-    stream = flask.request.stream
-    return _told(lambda name, size: _incoming().add(name, size, at, iter(lambda: stream.read(_CHUNK), b"")))
+    return _told(lambda name, size: _incoming().add(name, size, at, _body()))
 
 
 piece.largest_body = PIECE_BYTES  # type: ignore[attr-defined]
+
+
+def _body() -> Iterator[bytes]:
+    """The request's, to its end and not beyond: a body that is just as large as may be is answered 413 if it is read on
+    (werkzeug.wsgi.LimitedStream, where the server says that the input ends by itself)."""
+    left = flask.request.content_length or 0
+    while left > 0 and (data := flask.request.stream.read(min(left, _CHUNK))):
+        yield data
+        left -= len(data)
 
 
 def _told(work: Any) -> flask.Response:

@@ -217,7 +217,11 @@ def send(browser: Browser, at: int, data: bytes, size: int, name: str = NAME) ->
         data=data,
         content_type="application/octet-stream",
         headers={"Referer": f"https://{GATEWAY}:8444/", "X-CSRFToken": browser.token},
-        environ_overrides={"REMOTE_ADDR": "10.77.0.9", "SERVER_NAME": f"::ffff:{GATEWAY}"},
+        environ_overrides={
+            "REMOTE_ADDR": "10.77.0.9",
+            "SERVER_NAME": f"::ffff:{GATEWAY}",
+            "wsgi.input_terminated": True,  # as gunicorn says
+        },
     )
 
 
@@ -238,6 +242,17 @@ def test_pieces_become_a_file_and_an_audit_entry(browser: Browser, folder: Path,
     with sqlite3.connect(paths.database) as database:
         entries = database.execute("SELECT actor, object, after FROM audit WHERE action = 'update.upload'").fetchall()
     assert entries == [("tono", NAME, '{"bytes": 2560}')]
+
+
+@pytest.mark.usefixtures("box")
+def test_pieces_are_as_large_as_the_page_s_script_makes_them(browser: Browser, folder: Path) -> None:
+    browser.log_in("tono")
+    page, piece = browser.get("/technician/update").text, technician_update.PIECE_BYTES
+    assert f'data-piece="{piece}"' in page
+    for at in (0, piece):
+        found = send(browser, at, bytes(piece), 2 * piece)
+        assert (found.status_code, found.json) == (200, {"at": at + piece}), found.text
+    assert (folder / NAME).stat().st_size == 2 * piece
 
 
 @pytest.mark.usefixtures("box")
