@@ -18,7 +18,8 @@ from typing import Any, Final
 from portal.update import errors, offer
 from portal.update.errors import UpdateError
 
-LSBLK: Final = "/usr/bin/lsblk"
+# With NAME it is a tree; without it lsblk(8) puts partitions beside their disks.
+LIST: Final = ("/usr/bin/lsblk", "--json", "--output", "NAME,PATH,TRAN,FSTYPE,MOUNTPOINTS")
 MOUNT: Final = "/usr/bin/mount"
 UMOUNT: Final = "/usr/bin/umount"
 FILE_SYSTEMS: Final = ("vfat", "exfat", "ext4", "ntfs")
@@ -77,9 +78,8 @@ def partitions(listed: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
 
 
 def _listed() -> list[Mapping[str, Any]]:
-    command = [LSBLK, "--json", "--output", "PATH,TRAN,FSTYPE,MOUNTPOINTS"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=True)
+        done = subprocess.run(LIST, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=True)
         found: list[Mapping[str, Any]] = json.loads(done.stdout)["blockdevices"]
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         raise UpdateError(errors.NO_STICK, f"The disks cannot be listed: {error}.", "Put the stick in again.") from None
