@@ -13,7 +13,7 @@ import pytest
 from portal.update import stick
 
 
-def disks(root: Path, name: str, *, file_system: str = "vfat", partition: bool = True) -> list[dict[str, Any]]:
+def one_disk(root: Path, name: str, *, file_system: str = "vfat", partition: bool = True) -> dict[str, Any]:
     """What lsblk says where there is one disk, with a partition or a file system of its own."""
     names = [name, f"{name}/{name}1"] if partition else [name]
     for number, path in enumerate(names):
@@ -31,7 +31,7 @@ def disks(root: Path, name: str, *, file_system: str = "vfat", partition: bool =
     dev.write_text(f"ID_FS_TYPE={file_system}\n")  # where lsblk looks for udev's words below another root
     done = subprocess.run([*stick.LIST, "--sysroot", str(root)], capture_output=True, check=True)
     (disk,) = json.loads(done.stdout)["blockdevices"]
-    return [disk]
+    return dict(disk)
 
 
 def link(path: Path, to: Path) -> None:
@@ -43,13 +43,13 @@ def link(path: Path, to: Path) -> None:
 def test_a_stick_is_looked_at_with_a_partition_table_and_without(
     tmp_path: Path, *, partition: bool, found: str
 ) -> None:
-    (disk,) = disks(tmp_path, "sdx", partition=partition)
+    disk = one_disk(tmp_path, "sdx", partition=partition)
     assert list(stick.partitions([disk])) == [], "it is on no USB port"
     assert list(stick.partitions([disk | {"tran": "usb"}])) == [(found, "vfat")]
 
 
 def test_other_file_systems_and_disks_in_use_are_left_alone(tmp_path: Path) -> None:
-    (disk,) = disks(tmp_path, "sdx", file_system="swap")
+    disk = one_disk(tmp_path, "sdx", file_system="swap")
     assert list(stick.partitions([disk | {"tran": "usb"}])) == []
     (part,) = disk["children"]
     used = disk | {"tran": "usb", "children": [part | {"fstype": "vfat", "mountpoints": ["/boot/firmware"]}]}
