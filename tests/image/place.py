@@ -38,6 +38,7 @@ READY = r"^.*gerbang: ready slot=(?P<slot>[AB]) version=(?P<version>\S+) up=(?P<
 POWER_CUTS = int(os.environ.get("GERBANG_POWER_CUTS", "20"))
 # From switching on; emulated, on two cores that may be busy: it takes a minute on idle ones.
 READY_WITHIN_S = 400.0
+PAGE_S = 60.0  # one answer of the staff pages there, a handshake and the check of a password included
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from tests.village.netns import Namespace
 
-TIMEOUT_S = 60.0  # an emulated box takes a second for a handshake, and some for a password
+ADDRESS, PORT = "10.77.0.1", 8444
 
 
 @dataclass
@@ -20,8 +20,7 @@ class StaffBrowser:
     """Asks from inside ``ns``, keeps cookies and the forms' token, follows no redirect."""
 
     ns: Namespace
-    address: str = "10.77.0.1"
-    port: int = 8444
+    timeout_s: float = 20.0
     cookies: dict[str, str] = field(default_factory=dict)
     token: str = ""
 
@@ -30,13 +29,13 @@ class StaffBrowser:
     ) -> tuple[int, bytes]:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # a browser would ask its user
-        connection = http.client.HTTPSConnection(self.address, self.port, timeout=TIMEOUT_S, context=context)
+        connection = http.client.HTTPSConnection(ADDRESS, PORT, timeout=self.timeout_s, context=context)
         raw = self.ns.socket()
-        raw.settimeout(TIMEOUT_S)
-        raw.connect((self.address, self.port))
-        connection.sock = context.wrap_socket(raw, server_hostname=self.address)
+        raw.settimeout(self.timeout_s)
+        raw.connect((ADDRESS, PORT))
+        connection.sock = context.wrap_socket(raw, server_hostname=ADDRESS)
         given = {"Cookie": "; ".join(f"{name}={value}" for name, value in self.cookies.items())}
-        given |= {"Referer": f"https://{self.address}:{self.port}/", "Content-Type": kind or "text/plain"}
+        given |= {"Referer": f"https://{ADDRESS}:{PORT}/", "Content-Type": kind or "text/plain"}
         connection.request(method, path, body or None, given | dict(headers or {}))
         answer = connection.getresponse()
         content = answer.read()
