@@ -17,7 +17,9 @@ LABEL: Final = "GERBANG"
 MIB: Final = 1 << 20
 SLOT_MIB: Final = 640  # what is in it may grow by half before a flashed box has no room for an update
 BOOT_MIB: Final = 128
-DATA_MIB: Final = 64  # grown to the end of the disk at first boot
+# Grown to the end of the disk at first boot. It is larger than ext4's first block group (128 MiB) before that too: the
+# second one has a copy of the superblock.
+DATA_MIB: Final = 160
 GRUBENV_BYTES: Final = 1024
 # "GERB", the same on every disk: PARTUUIDs are made of it, in grub.cfg and in RAUC's slots.
 DISK_ID: Final = "47455242"
@@ -27,12 +29,15 @@ DATA_UUID: Final = "67657262-616e-4764-a174-610000000001"
 def kernel_arguments(target: Target) -> str:
     """`rw` is for the overlay; the squashfs below cannot be written anyway.
 
+    Nobody is there to answer e2fsck(8): what `-p` leaves to somebody would be mounted as it is, and only `-y` takes the
+    copy of a superblock that a power cut left half written.
+
     Huge pages would take 100 MB of a small box (60 in use, the rest kept free for more of them); of the kernel's
     security modules none is configured but these, and each that is there is asked at every call. Readers are asked for
     new cards as udev's 60-block.rules wants it.
     """
     consoles = " ".join(f"console={console}" for console in target.consoles)
-    fixed = "rootfstype=squashfs rw overlayroot=tmpfs:recurse=0 panic=10 loglevel=4"
+    fixed = "rootfstype=squashfs rw overlayroot=tmpfs:recurse=0 panic=10 fsck.repair=yes loglevel=4"
     chosen = "transparent_hugepage=never lsm=lockdown,yama,landlock block.events_dfl_poll_msecs=2000"
     return f"{fixed} {chosen} {consoles}"
 

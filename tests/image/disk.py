@@ -12,6 +12,8 @@ from pathlib import Path
 SECTOR = 512
 SPACE = Path("/var/tmp")  # where /tmp is RAM this is a disk
 CARD_BYTES = 4 << 30  # the smallest card that a technician finds in a shop
+SUPERBLOCK = 1024  # of ext4 within its partition; of its fields: when it was written last, as __le32
+WRITTEN_AT = SUPERBLOCK + 0x30
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,15 @@ class Disk:
 
     def delete(self, name: str) -> None:
         self._mtools("mdel", "-i", self._fat, f"::{name}")
+
+    def tear_superblock(self) -> None:
+        """Leave half of a write of ext4's superblock on the data partition: its checksum is of the other half.
+
+        The box must be off.
+        """
+        at, file = partitions(self.path)[3].offset + WRITTEN_AT, self._file.fileno()
+        (written,) = struct.unpack("<I", os.pread(file, 4, at))
+        os.pwrite(file, struct.pack("<I", written + 1), at)
 
     def names(self) -> list[str]:
         """Names on the FAT partition's first level."""

@@ -1,4 +1,7 @@
-"""The plug is pulled, again and again, while phones come and go: nothing is corrupt, and who was in is in."""
+"""The plug is pulled, again and again, while phones come and go: nothing is corrupt, and who was in is in.
+
+The first time the disk was in the middle of writing the superblock, which nothing can mount then.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +75,8 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
             phone.start()
         time.sleep(chance.uniform(4, 15))
         place.power_off()
+        if cut == 1:
+            place.disk.tear_superblock()
         # What a phone is in the middle of may have come to an end or not.
         inside = [thread.phone for thread in load if thread.inside]
         for thread in load:

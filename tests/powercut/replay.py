@@ -1,7 +1,8 @@
 """Cuts the power at random points of a recorded disk, starts the gateway on what is left, and says what is wrong there.
 
 ``python -m tests.powercut.replay FOLDER CUTS SEED [lying]`` reads FOLDER/log and prints one JSON object for each cut.
-It needs root, and is run in namespaces of its own: ``tests.powercut.namespaces.command``.
+CUTS is how many, or "superblock": at each write of ext4's superblock, in the middle of it. It needs root, and is run in
+namespaces of its own: ``tests.powercut.namespaces.command``.
 
 The disk has a cache, as real ones: what was written before the last flush that was answered is on it. Of what came
 after, all may be there, nothing, or some: whole writes in any combination, or parts of them, torn at sectors. A lying
@@ -11,6 +12,7 @@ disk answers flushes and does nothing: what it loses shows that this finds what 
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -33,6 +35,9 @@ from tests.unit.portal import fakes
 NEXT_BOOT: Final = "22222222-2222-4222-8222-222222222222"
 DARK_S: Final = 600.0
 MAY_LOSE_S: Final = 900.0  # of a running session's bytes
+SUPERBLOCK: Final = 1024  # where it begins, and how long it is: two sectors, the checksum of both in the second
+MENDED: Final = 1  # e2fsck(8): there was something, and there is no more
+HALVES: Final = ("superblock's first half", "superblock's second half")
 
 
 @dataclass
@@ -78,6 +83,10 @@ class Promised:
 
 def survivors(cached: list[Record], how: str, chance: random.Random) -> Iterator[tuple[int, bytes]]:
     """What of the writes in the disk's cache reached the medium."""
+    if how in HALVES:
+        at, (_, offset, data) = SUPERBLOCK + SECTOR_BYTES * HALVES.index(how), cached[-1]
+        yield at, data[at - offset : at - offset + SECTOR_BYTES]
+        return
     for _, offset, data in cached if how != "none" else ():
         if how == "all" or (how == "some" and chance.random() < 0.5):
             yield offset, data
@@ -87,42 +96,62 @@ def survivors(cached: list[Record], how: str, chance: random.Random) -> Iterator
                     yield offset + at, data[at : at + SECTOR_BYTES]
 
 
-def cuts(log: Path, count: int, chance: random.Random, *, lying: bool) -> Iterator[tuple[int, str, bytes, Promised]]:
-    """Where, how, what is on the disk then, and what was promised. In the order of the log."""
-    everything = list(disk.records(log))
-    ready = next(at for at, record in enumerate(everything) if record.kind == MARK)
-    points = sorted(chance.randrange(ready + 1, len(everything) + 1) for _ in range(count))
-    image, cached, promised, at = bytearray(DISK_BYTES), list[Record](), Promised(), 0
-    for point in points:
-        for kind, offset, data in everything[at:point]:
-            if kind == WRITE:
-                cached.append(Record(kind, offset, data))
-            elif kind == FLUSH:
-                if lying and promised.ready:
-                    continue
-                for record in cached:
-                    image[record.offset : record.offset + len(record.data)] = record.data
-                cached = []
-            else:
-                for line in data.decode().splitlines():
-                    promised.hear(line)
-        at = point
-        left, how = bytearray(image), chance.choice(("all", "none", "some", "torn"))
-        for offset, data in survivors(cached, how, chance):
-            left[offset : offset + len(data)] = data
-        yield point, how, bytes(left), promised
+def random_cuts(everything: list[Record], count: int, chance: random.Random) -> list[tuple[int, str]]:
+    """After how many records, and what becomes of the cache. In the log's order, from when the gateway is ready."""
+    points = sorted(chance.randrange(ready(everything) + 1, len(everything) + 1) for _ in range(count))
+    return [(point, chance.choice(("all", "none", "some", "torn"))) for point in points]
 
 
-def wrong_with(left: bytes, promised: Promised, folder: Path) -> Iterator[str]:
-    """Mount what is left, as the next boot does, and go on there."""
-    card, data = folder / "card", folder / "data"
-    card.write_bytes(left)
-    done = subprocess.run(
-        ["mount", "-t", "ext4", "-o", "loop", card, data], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        yield f"file system: {done.stderr.strip()}"
-        return
+def superblock_cuts(everything: list[Record]) -> list[tuple[int, str]]:
+    """As of ``random_cuts``."""
+    written = [
+        number
+        for number, (kind, offset, data) in enumerate(everything, 1)
+        if kind == WRITE and offset <= SUPERBLOCK < offset + len(data) and number > ready(everything)
+    ]
+    return [(number, half) for number in written for half in HALVES]
+
+
+def ready(everything: list[Record]) -> int:
+    return next(at for at, record in enumerate(everything) if record.kind == MARK)
+
+
+def leave(
+    everything: list[Record], cuts: list[tuple[int, str]], ram: Path, chance: random.Random, *, lying: bool
+) -> Iterator[tuple[int, str, Path, Promised]]:
+    """Where, how, what is on the disk then, and what was promised."""
+    medium, card = ram / "medium", ram / "card"
+    cached, promised, at = list[Record](), Promised(), 0
+    with medium.open("w+b") as file:
+        file.truncate(DISK_BYTES)
+        for point, how in cuts:
+            for kind, offset, data in everything[at:point]:
+                if kind == WRITE:
+                    cached.append(Record(kind, offset, data))
+                elif kind == FLUSH:
+                    if lying and promised.ready:
+                        continue
+                    for record in cached:
+                        os.pwrite(file.fileno(), record.data, record.offset)
+                    cached = []
+                else:
+                    for line in data.decode().splitlines():
+                        promised.hear(line)
+            at = point
+            subprocess.run(["cp", "--sparse=always", medium, card], check=True)
+            with card.open("r+b") as left:
+                for offset, data in survivors(cached, how, chance):
+                    os.pwrite(left.fileno(), data, offset)
+            yield point, how, card, promised
+
+
+def wrong_with(card: Path, promised: Promised, data: Path) -> Iterator[str]:
+    """Check and mount what is left, as the next boot does (fsck.repair=yes), and go on there."""
+    for command in (["e2fsck", "-y", card], ["mount", "-t", "ext4", "-o", "loop", card, data]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode > (MENDED if command[0] == "e2fsck" else 0):
+            yield f"file system: {done.stdout.strip()} {done.stderr.strip()}"
+            return
     try:
         yield from promised.failed
         # In a child: a process keeps a descriptor of each database that it has opened (portal.store.db).
@@ -197,16 +226,19 @@ def began_before(promised: Promised, mac: str) -> bool:
     return promised.running[mac][1] < promised.boot_s - MAY_LOSE_S
 
 
-def main(folder: Path, count: int, seed: int, *, lying: bool) -> None:
-    ram = folder / "ram"
+def main(folder: Path, which: str, seed: int, *, lying: bool) -> None:
+    ram, chance = folder / "ram", random.Random(seed)
     ram.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", ram], check=True)
-    (ram / "data").mkdir()
-    for point, how, left, promised in cuts(folder / "log", count, random.Random(seed), lying=lying):
-        told: dict[str, Any] = {"at": point, "cached": how, "wrong": list(wrong_with(left, promised, ram))}
+    data = ram / "data"
+    data.mkdir()
+    everything = list(disk.records(folder / "log"))
+    cuts = superblock_cuts(everything) if which == "superblock" else random_cuts(everything, int(which), chance)
+    for point, how, card, promised in leave(everything, cuts, ram, chance, lying=lying):
+        told: dict[str, Any] = {"at": point, "cached": how, "wrong": list(wrong_with(card, promised, data))}
         told |= {"closed": len(promised.closed), "running": len(promised.running), "boot_s": promised.boot_s}
         print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), lying=sys.argv[4:] == ["lying"])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), lying=sys.argv[4:] == ["lying"])

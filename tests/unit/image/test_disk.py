@@ -71,6 +71,13 @@ def test_a_kernel_that_panics_starts_again_and_the_overlay_can_be_written(target
     assert "ro" not in words
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_file_system_is_mended_without_an_answer_and_has_a_copy_of_its_superblock(target: str) -> None:
+    assert "fsck.repair=yes" in disk.kernel_arguments(TARGETS[target]).split()
+    group_mib = 8 * 4096 * 4096 // disk.MIB  # ext4: as many blocks as one of them has bits
+    assert group_mib < disk.DATA_MIB
+
+
 def test_what_is_compiled_into_grub_has_no_comment_and_ends_in_a_reboot() -> None:
     assert bootloader.first_lines(TARGETS["x86"]).splitlines() == [
         "search.fs_label GERBANG root",
@@ -78,14 +85,14 @@ def test_what_is_compiled_into_grub_has_no_comment_and_ends_in_a_reboot() -> Non
     ]
 
 
-def test_the_fat_partition_has_the_label_that_is_mounted() -> None:
+def test_what_is_mounted_are_the_partitions_of_this_disk() -> None:
     recipe = layers.recipe("x86", {})
     (source,) = [source for source, to in recipe.files if to == "etc/fstab"]
     fstab = fill(source.read_text(encoding="utf-8"), {**disk.variables(TARGETS["x86"]), **recipe.variables}, "fstab")
     mounts = {fields[1]: fields for fields in map(str.split, fstab.splitlines()) if not fields[0].startswith("#")}
     assert mounts["/boot/firmware"][0] == f"LABEL={disk.LABEL}"
     assert "ro" in mounts["/boot/firmware"][3].split(",")
-    assert mounts["/data"][0] == "LABEL=data"
+    assert mounts["/data"][0] == f"PARTUUID={disk.DISK_ID}-04"
     assert {"noatime", "commit=30"} <= set(mounts["/data"][3].split(","))
     for place in ("/boot/firmware", "/data"):
         assert {"nofail", "x-systemd.device-timeout=90s"} <= set(mounts[place][3].split(","))
