@@ -33,8 +33,8 @@ def staff_server(at: str | None = None, **options: Any) -> Iterator[int]:
     """Start a server in a process of its own, with its data in ``at``; gives its port.
 
     Options: ``online``, ``known`` (devices), ``vouchers``, ``notices``, ``empty`` (nothing of it), ``hours``,
-    ``log`` (the usage log of so many days from 1 January 2026 on), ``forbid_source`` (nothing of the program may be
-    read once it serves).
+    ``log`` (the usage log of so many days from 1 January 2026 on), ``box`` (with the service of updates, as on an
+    installed image), ``forbid_source`` (nothing of the program may be read once it serves).
     """
     with tempfile.TemporaryDirectory(prefix="gerbang-staff-") if at is None else nullcontext(at) as directory:
         told = json.dumps({**options, "directory": directory, "parent": os.getpid()})
@@ -64,6 +64,7 @@ def main(options: dict[str, Any]) -> None:
     from portal.paths import Paths
     from portal.staff.app import create_app
     from portal.staff.shared import Shared
+    from portal.staff.start import MAX_BODY_BYTES
     from portal.store import setup
     from portal.store.db import Database
 
@@ -95,8 +96,11 @@ def main(options: dict[str, Any]) -> None:
     _fill(shared, options)
     shared.database.close()
     netctl.seed()
+    if options.get("box"):
+        _be_a_box(here, paths)
     found = listener.listen("::ffff:127.0.0.1", 0)
-    prepared = wsgi.Prepared(create_app(shared), shared, wsgi.tls_context(certificate, certificate), "gerbang-staff")
+    tls = wsgi.tls_context(certificate, certificate)
+    prepared = wsgi.Prepared(create_app(shared), shared, tls, "gerbang-staff", MAX_BODY_BYTES)
     if options.get("forbid_source"):
         from tests.e2e.guest_server import forbid_source
 
@@ -139,6 +143,26 @@ def _busy_netctl() -> Any:
             )
 
     return Busy(Clock())
+
+
+def _be_a_box(here: Path, paths: Any) -> None:
+    """The service of updates at its socket, in a thread; what it keeps is below ``here``."""
+    import socket
+    import threading
+
+    from portal.staff import technician_update
+    from portal.update import asking
+    from portal.update.places import Places
+    from portal.update.service import Service
+
+    at = Places(update=here / "update", boot=here / "boot", run=here / "run")
+    at.incoming.mkdir(parents=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(here / "update.sock"))
+    listening.listen()
+    asking.SOCKET = here / "update.sock"  # type: ignore[misc]
+    technician_update.Places = lambda: at  # type: ignore[assignment, misc]
+    threading.Thread(target=Service(at, paths, frozenset()).serve, args=(listening,), daemon=True).start()
 
 
 def _fill(shared: Any, options: dict[str, Any]) -> None:

@@ -29,6 +29,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from portal.processes import python
+from portal.staff.incoming import PIECE_BYTES
 from tests.e2e.axe import needs_axe, serious_findings
 from tests.e2e.browser import CHROMEDRIVER, CHROMIUM, Screen, browser, complaints, is_gone, layout, shoot
 from tests.e2e.staff_server import NAME, PASSWORD, USERS, staff_server
@@ -50,6 +51,7 @@ PAGES = {
     "tono": [
         *("/audit", "/technician", "/technician/device", "/technician/device?device=5c:e9:1e:00:00:01"),
         *("/technician/rates", "/technician/speed", "/technician/config", "/technician/backup"),
+        "/technician/update",
     ],
 }
 REPORTS = [
@@ -136,7 +138,7 @@ def desk(port: int, screen: Screen, *, scripts: bool) -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """For tests that change nothing."""
-    with staff_server(hours=True, log=40) as port:
+    with staff_server(hours=True, log=40, box=True) as port:
         yield port
 
 
@@ -293,6 +295,72 @@ class TestADayAtTheOffice:
         assert "Anda sudah keluar." in at.text
         at.open("/today")
         assert at.driver.current_url.endswith("/login")
+
+
+class TestUpload:
+    """A bundle comes by the page's script, to the real pages: it goes on after a line that broke, and ends well."""
+
+    pytestmark = in_browser
+    NAME = "gerbang-0.3.0-1a2b3c4d-x86.raucb"
+    REFUSED = "Salin lagi dari sumbernya."
+
+    @pytest.fixture
+    def box(self, tmp_path: Path) -> Iterator[Desk]:
+        with staff_server(str(tmp_path), box=True, empty=True) as port, desk(port, SCREENS[0], scripts=True) as at:
+            at.log_in("tono")
+            at.open("/technician/update")
+            yield at
+
+    @pytest.fixture
+    def bundle(self, tmp_path: Path) -> Path:
+        path = tmp_path / self.NAME
+        path.write_bytes(os.urandom(5 * PIECE_BYTES // 2))
+        return path
+
+    def choose(self, at: Desk, file: Path) -> None:
+        at.find("input[type=file]").send_keys(str(file))
+        self.button = at.button("Unggah")
+
+    def test_it_arrives_whole_and_can_be_installed(self, box: Desk, bundle: Path, tmp_path: Path) -> None:
+        self.choose(box, bundle)
+        box.press(self.button)
+        assert self.NAME in box.text
+        assert (tmp_path / "update" / "incoming" / self.NAME).read_bytes() == bundle.read_bytes()
+        box.assert_sound("update-arrived")
+
+    def test_a_line_that_breaks_is_waited_for(self, box: Desk, bundle: Path, tmp_path: Path) -> None:
+        self.choose(box, bundle)
+        self.cut(box.driver, True)
+        self.button.click()
+        time.sleep(2)
+        self.cut(box.driver, False)
+        WebDriverWait(box.driver, 30).until(lambda _: is_gone(self.button))
+        assert (tmp_path / "update" / "incoming" / self.NAME).read_bytes() == bundle.read_bytes()
+
+    def test_after_a_refusal_the_next_upload_does_not_ask_again(self, box: Desk, bundle: Path) -> None:
+        """The page is then the answer to a form; what is shown after the upload must not send that once more."""
+        self.choose(box, bundle)
+        box.press(self.button)
+        box.driver.execute_script("document.querySelector('input[name=name]').value = 'gerbang-gone.raucb'")
+        box.press(box.button("Pasang"))
+        assert box.driver.current_url.endswith("/technician/update/install") and self.REFUSED in box.text
+        self.choose(box, bundle)
+        box.press(self.button)
+        assert box.driver.current_url.endswith("/technician/update")
+        assert self.NAME in box.text and self.REFUSED not in box.text
+
+    def test_another_file_is_refused_in_words(self, box: Desk, bundle: Path) -> None:
+        self.choose(box, bundle.rename(bundle.with_name("foto.raucb")))
+        self.button.click()
+        WebDriverWait(box.driver, 20).until(lambda _: "gerbang-" in box.find("form output").text)
+        assert self.button.is_enabled()
+        box.assert_sound("update-refused")
+
+    @staticmethod
+    def cut(driver: webdriver.Chrome, off: bool) -> None:
+        conditions = {"offline": off, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        driver.execute_cdp_cmd("Network.enable", {})
+        driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
 
 # --- the process, as the supervisor starts it -----------------------------------------------------------------------

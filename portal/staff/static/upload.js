@@ -6,7 +6,7 @@
   if (form === null) {
     return;
   }
-  const { upload, piece, failed } = form.dataset;
+  const { upload, page, piece, failed } = form.dataset;
   const token = form.querySelector("input[name=csrf_token]").value;
   const shown = form.querySelector("p[hidden]");
 
@@ -62,7 +62,7 @@
     button.disabled = true;
     try {
       await send(file);
-      location.reload();
+      location.assign(page); // this one may be the answer to a form, which a reload would send again
     } catch (error) {
       show(error.final ? error.message : failed, 0);
       button.disabled = false;
