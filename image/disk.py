@@ -17,9 +17,7 @@ LABEL: Final = "GERBANG"
 MIB: Final = 1 << 20
 SLOT_MIB: Final = 640  # what is in it may grow by half before a flashed box has no room for an update
 BOOT_MIB: Final = 128
-# Grown to the end of the disk at first boot. It is larger than ext4's first block group (128 MiB) before that too: the
-# second one has a copy of the superblock.
-DATA_MIB: Final = 160
+DATA_MIB: Final = 64  # grown to the end of the disk at first boot
 GRUBENV_BYTES: Final = 1024
 # "GERB", the same on every disk: PARTUUIDs are made of it, in grub.cfg and in RAUC's slots.
 DISK_ID: Final = "47455242"
@@ -29,8 +27,7 @@ DATA_UUID: Final = "67657262-616e-4764-a174-610000000001"
 def kernel_arguments(target: Target) -> str:
     """`rw` is for the overlay; the squashfs below cannot be written anyway.
 
-    Nobody is there to answer e2fsck(8): what `-p` leaves to somebody would be mounted as it is, and only `-y` takes the
-    copy of a superblock that a power cut left half written.
+    Nobody is there to answer e2fsck(8): what `-p` leaves to somebody would keep the data from being mounted for good.
 
     Huge pages would take 100 MB of a small box (60 in use, the rest kept free for more of them); of the kernel's
     security modules none is configured but these, and each that is there is asked at every call. Readers are asked for

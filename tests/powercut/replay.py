@@ -29,6 +29,7 @@ from portal.store import journalread, setup
 from portal.store.db import Database, StoreError
 from tests.powercut import disk, users
 from tests.powercut.disk import FLUSH, MARK, SECTOR_BYTES, WRITE, Record
+from tests.powercut.namespaces import ROOT
 from tests.powercut.record import DISK_BYTES
 from tests.unit.portal import fakes
 
@@ -36,6 +37,7 @@ NEXT_BOOT: Final = "22222222-2222-4222-8222-222222222222"
 DARK_S: Final = 600.0
 MAY_LOSE_S: Final = 900.0  # of a running session's bytes
 SUPERBLOCK: Final = 1024  # where it begins, and how long it is: two sectors, the checksum of both in the second
+MEND_SUPERBLOCK: Final = ROOT / "image/layers/firstboot/rootfs/usr/local/sbin/mend-superblock"
 MENDED: Final = 1  # e2fsck(8): there was something, and there is no more
 HALVES: Final = ("superblock's first half", "superblock's second half")
 
@@ -147,9 +149,10 @@ def leave(
 
 def wrong_with(card: Path, promised: Promised, data: Path) -> Iterator[str]:
     """Check and mount what is left, as the next boot does (fsck.repair=yes), and go on there."""
-    for command in (["e2fsck", "-y", card], ["mount", "-t", "ext4", "-o", "loop", card, data]):
+    mount = ["mount", "-t", "ext4", "-o", "loop", card, data]
+    for command, most in ([MEND_SUPERBLOCK, card], 0), (["e2fsck", "-y", card], MENDED), (mount, 0):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode > (MENDED if command[0] == "e2fsck" else 0):
+        if done.returncode > most:
             yield f"file system: {done.stdout.strip()} {done.stderr.strip()}"
             return
     try:

@@ -57,8 +57,8 @@ def test_200_cuts_leave_whole_databases_every_closed_session_and_everybody_onlin
     assert last["boot_s"] > 2 * 900, "long enough for bytes to be lost that must not be"
 
 
-def test_a_superblock_that_was_half_written_is_made_good_from_its_copy(recorded: Path) -> None:
-    """Its checksum fits neither half, so that nothing can mount it: one cut in a thousand of those above."""
+def test_a_superblock_that_was_half_written_is_made_good(recorded: Path) -> None:
+    """Its checksum is of the other half, so that nothing mounts it: one cut in a thousand of those above."""
     told = cuts_of(recorded, "superblock")
     assert told and [cut for cut in told if cut["wrong"]] == []
 
