@@ -14,6 +14,7 @@ SPACE = Path("/var/tmp")  # where /tmp is RAM this is a disk
 CARD_BYTES = 4 << 30  # the smallest card that a technician finds in a shop
 SUPERBLOCK = 1024  # of ext4 within its partition; of its fields: when it was written last, as __le32
 WRITTEN_AT = SUPERBLOCK + 0x30
+_STICK_FIRST = 2048  # sector of a stick's only partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Disk:
 
 def make_stick(path: Path, *files: Path) -> None:
     """A USB stick as Windows formats it, one FAT32 partition, with these files in its topmost folder."""
-    first = 2048
+    first = _STICK_FIRST
     size = sum(file.stat().st_size for file in files) + (64 << 20)
     sector = bytearray(SECTOR)
     struct.pack_into("<4xB3xII", sector, 446, 0x0C, first, size // SECTOR)
@@ -108,3 +109,11 @@ def make_stick(path: Path, *files: Path) -> None:
     fat = f"{path}@@{first * SECTOR}"
     subprocess.run(["mformat", "-F", "-i", fat, "-T", str(size // SECTOR), "-v", "FLASHDISK", "::"], check=True)
     subprocess.run(["mcopy", "-i", fat, *map(str, files), "::"], check=True)
+
+
+def read_stick(path: Path, directory: Path) -> Path:
+    """All files of a stick's topmost folder, copied into ``directory``, which is made."""
+    directory.mkdir()
+    fat = f"{path}@@{_STICK_FIRST * SECTOR}"
+    subprocess.run(["mcopy", "-i", fat, "::*", str(directory)], check=True)
+    return directory

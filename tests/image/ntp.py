@@ -16,9 +16,10 @@ _HEADER = struct.Struct("!BBbbII4s")  # leap, version and mode; stratum; poll; p
 
 
 class TimeServer:
-    """Tells whoever asks at ``address`` this machine's time, as a first-hand source."""
+    """Tells whoever asks at ``address`` this machine's time and ``ahead_s``, as a first-hand source."""
 
     def __init__(self, ns: Namespace, address: str) -> None:
+        self.ahead_s = 0.0
         self._socket = ns.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, PORT))
         self._thread = threading.Thread(target=self._serve, name="ntp", daemon=True)
@@ -32,13 +33,15 @@ class TimeServer:
                 return
             if not asked:
                 return
-            received = _stamp(time.time())
+            received = _stamp(time.time() + self.ahead_s)
             if len(asked) < 48 or asked[0] & 7 != 3:  # mode 3: a client
                 continue
             version = asked[0] >> 3 & 7
             head = _HEADER.pack(version << 3 | 4, 1, 6, -20, 0, 1, b"TEST")
             with suppress(OSError):
-                self._socket.sendto(head + received + asked[40:48] + received + _stamp(time.time()), peer)
+                self._socket.sendto(
+                    head + received + asked[40:48] + received + _stamp(time.time() + self.ahead_s), peer
+                )
 
     def close(self) -> None:
         with suppress(OSError):

@@ -163,7 +163,8 @@ class Place(Surroundings):
             self._closing.append(lan)
             links.plug(self.air, AIR, "ap0", isolated=False)
             self.internet.start()
-            self._closing.append(TimeServer(self.internet.ns, internet.ROUTER))
+            self.time = TimeServer(self.internet.ns, internet.ROUTER)
+            self._closing.append(self.time)
             disk = Disk(image)
             self._closing.append(disk)
             if site is not None:

@@ -82,6 +82,8 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
         for thread in load:
             thread.stop()
         place.boot()
+        if cut == 1:
+            assert "its checksum is made anew" in place.machine.run("journalctl -b -t mend-superblock -o cat")
         for thread in load:
             thread.join()
         taps += sum(thread.taps for thread in load)

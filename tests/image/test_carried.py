@@ -1,0 +1,176 @@
+"""What is carried from a box by hand: batches to the office on a stick, a backup to the box that replaces this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.image.conftest import NewPlace
+from tests.image.disk import make_stick, read_stick
+from tests.image.machine import PATIENCE
+from tests.image.place import PAGE_S, READY_WITHIN_S, SITE, Place
+from tests.village.gateway import merged
+from tests.village.staffbrowser import StaffBrowser, of_the_paper
+
+PASSPHRASE = "kunci kantor untuk percobaan"
+DAY_S = 86_400
+# chrony has asked the time server, and the gateway has looked at the clock again.
+CLOCK_WITHIN_S = 240.0 * PATIENCE
+NEW_PASSWORD = "empat kata yang panjang"
+STICK = "/run/stick"
+
+
+@pytest.mark.long
+def test_the_office_gets_its_batches_on_a_stick_and_says_so_on_one(new_place: NewPlace, tmp_path: Path) -> None:
+    key = tmp_path / "office.key"
+    line = at_the_office("office", "key", key)["line"]
+    place = new_place(site=merged(SITE, {"office": {"key": line}}), phones=1, usb=True)
+    box, (phone,) = place.machine, place.phones
+    place.boot()
+    phone.dhcp()
+    wait_for_the_clock(place)
+    phone.login()
+    assert phone.logout(f"{place.gateway.url}status").status != 303
+    place.shut_down()
+    place.time.ahead_s = DAY_S  # of a day that is not over there is nothing to tell
+    place.boot()
+    wait_for_the_clock(place)
+
+    stick = tmp_path / "stick"
+    with_stick(place, stick, f"gerbang outbox export {STICK}")
+    batches = read_stick(stick, tmp_path / "archive")
+    fingerprint = json.loads(box.run("gerbang outbox --json"))["fingerprint"]
+    found = at_the_office("outbox", "check", batches, "--key", key, "--gateway", fingerprint)
+    assert found["good"] and len(found["chains"]) == 1
+    records = tmp_path / "records.ndjson"
+    at_the_office("outbox", "open", batches, "--key", key, "--output", records)
+    kinds = [json.loads(record)["kind"] for record in records.read_text().splitlines()]
+    assert kinds.count("session") == 1
+
+    ack = tmp_path / "office.ack"
+    told = at_the_office("office", "ack", batches, "--key", key, "--out", ack)["batches"]
+    before = json.loads(box.run("gerbang outbox --json"))["batches"]
+    said = with_stick(place, tmp_path / "second", f"gerbang outbox ack {STICK}/{ack.name}", ack)
+    assert json.loads(said)["removed"] == told > 0
+    assert json.loads(box.run("gerbang outbox --json"))["batches"] == before - told
+
+
+@pytest.mark.long
+def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_place: NewPlace) -> None:
+    old = new_place(phones=2)
+    old.boot()
+    old.dhcp_all()
+    first, second = old.phones
+    first.login()
+    desk = technician(old)
+    early = voucher(old)
+    backup = by_page(desk)
+    late = voucher(old)
+    second.login()
+
+    page = restore(desk, backup, what="database")
+    assert "2 sesi berlanjut" in page, page
+    assert first.is_online() and second.is_online()
+    assert codes(old) == {early}, "what was made since is not in it"
+    assert late not in codes(old)
+    assert "Kesehatan" in desk.get("/technician"), "still logged in"
+    sound(old)
+    old.power_off()
+
+    new = new_place(site={"site": {"code": SITE["site"]["code"], "name": "Kotak pengganti"}}, phones=1)
+    new.boot()
+    new.phones[0].dhcp()
+    desk = technician(new)
+    page = restore(desk, backup, what="all")
+    assert "/technician/config" in page, page
+    desk.wait("/technician/config", "/technician/config/confirm", READY_WITHIN_S)
+    assert desk.post("/technician/config/confirm")[0] == 303
+    assert codes(new) == {early}
+    (phone,) = new.phones
+    phone.login()
+    assert phone.is_online()
+    sound(new)
+    new.shut_down()
+    assert b"Desa Uji" in new.disk.get("site.toml"), "so a new card can be made of this one"
+    new.boot()
+    phone.wait_online(timeout_s=60)
+    assert new.machine.run("cat /data/site/site.toml").count("Desa Uji") == 1
+
+
+# --- at the box ------------------------------------------------------------------------------------------------------
+
+
+def wait_for_the_clock(place: Place) -> None:
+    """Until the gateway itself says that its time is NTP's: it believes no log of before."""
+    boot_id = place.machine.read("/proc/sys/kernel/random/boot_id").strip()
+    end_s = time.monotonic() + CLOCK_WITHIN_S
+    while place.gateway.sql("SELECT trusted_boot_id FROM meta")[0]["trusted_boot_id"] != boot_id:
+        assert time.monotonic() < end_s, place.machine.run("chronyc -n sources; chronyc tracking")
+        time.sleep(2)
+
+
+def with_stick(place: Place, path: Path, command: str, *files: Path) -> str:
+    """Plug in a new stick with these files, mount it as the manual says, run the command, take it out again."""
+    make_stick(path, *files)
+    place.machine.plug_stick(path)
+    place.machine.run(f"mkdir -p {STICK} && until mount LABEL=FLASHDISK {STICK} 2>/dev/null; do sleep 1; done")
+    said = place.machine.run(f"{command} --json")
+    place.machine.run(f"umount {STICK}")
+    place.machine.pull_stick()
+    return said
+
+
+def technician(place: Place) -> StaffBrowser:
+    desk = StaffBrowser(place.phones[0].ns, timeout_s=PAGE_S)
+    desk.wait("/login", 'name="password"', READY_WITHIN_S)
+    paper = place.machine.read("/data/gerbang/STAFF-PASSWORDS.txt")
+    desk.first_log_in("teknisi", of_the_paper("teknisi", paper), NEW_PASSWORD)
+    return desk
+
+
+def by_page(desk: StaffBrowser) -> bytes:
+    desk.get("/technician/backup")
+    status, content = desk.post("/technician/backup")
+    assert status == 200 and content[:2] == b"\x1f\x8b", content[:300]
+    return content
+
+
+def restore(desk: StaffBrowser, backup: bytes, what: str) -> str:
+    desk.get("/technician/backup")
+    status, page = desk.upload("/technician/restore", backup, what=what)
+    main = page[page.find(b"<main") :].decode()
+    assert status == 200, main[:2000]
+    return main
+
+
+def voucher(place: Place) -> str:
+    (made,) = json.loads(place.machine.run("gerbang voucher create --count 1 --plan warga --json"))["vouchers"]
+    return str(made["code"]).replace("-", "")
+
+
+def codes(place: Place) -> set[str]:
+    return {row["code"] for row in place.gateway.sql("SELECT code FROM voucher")}
+
+
+def sound(place: Place) -> None:
+    assert place.gateway.sql("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    assert place.machine.run("systemctl --failed --no-legend --plain").strip() == ""
+    done = place.machine.try_run(["gerbang", "journal", "verify"])
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+# --- at the office ---------------------------------------------------------------------------------------------------
+
+
+def at_the_office(*words: str | Path) -> Any:
+    """A command of the program on the office's computer; what it answers as JSON."""
+    command = [sys.executable, "-m", "portal.cli", *map(str, words), "--stdin", "--json"]
+    done = subprocess.run(command, input=f"{PASSPHRASE}\n", capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
