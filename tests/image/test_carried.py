@@ -103,6 +103,32 @@ def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_pl
     assert new.machine.run("cat /data/site/site.toml").count("Desa Uji") == 1
 
 
+@pytest.mark.long
+def test_a_database_that_is_damaged_is_put_right_by_a_backup(new_place: NewPlace) -> None:
+    place = new_place(phones=1)
+    box, (phone,) = place.machine, place.phones
+    place.boot()
+    phone.dhcp()
+    code = voucher(place)
+    box.run("gerbang backup --out /root/backup")
+    backup = box.run("base64 /root/backup")
+    box.run("dd if=/dev/urandom of=/data/gerbang/gerbang.db bs=4096 count=8 conv=notrunc && sync")
+    place.power_off()
+    box.power_on()
+    box.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
+    assert not phone.is_online(timeout_s=5), "a gateway that cannot tell who is in lets nobody in"
+    assert "database" in box.try_run(["gerbang", "doctor"]).stdout
+    box.run("base64 -d >/root/backup", stdin=backup)
+    box.run("gerbang restore /root/backup")
+    place.shut_down()
+    place.boot()
+    assert codes(place) == {code}
+    phone.dhcp()
+    phone.login()
+    phone.wait_online(timeout_s=30)
+    sound(place)
+
+
 # --- at the box ------------------------------------------------------------------------------------------------------
 
 

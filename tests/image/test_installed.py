@@ -74,6 +74,10 @@ def test_nothing_has_failed(place: Place) -> None:
     assert place.machine.run(["systemctl", "is-system-running"]).strip() == "running"
 
 
+def test_commands_find_the_site_s_own_file(place: Place) -> None:
+    assert "no mistakes" in place.machine.run("gerbang check --here")
+
+
 def test_every_process_has_the_rights_that_it_needs_and_no_more(place: Place) -> None:
     found = json.loads(place.machine.run([PYTHON, "-P", "-c", _STATUS, *RIGHTS]))
     assert found.keys() == RIGHTS.keys()
