@@ -205,6 +205,10 @@ class FakeKernel:
             self._event_fd = os.eventfd(len(self._heard), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         return self._event_fd
 
+    def __del__(self) -> None:
+        if self._event_fd >= 0:  # a run of all tests makes some thousands of these kernels
+            os.close(self._event_fd)
+
     def drain_events(self) -> Sequence[tuple[str, str]]:
         self._call("drain_events")
         if self._heard and self._event_fd >= 0:
