@@ -74,7 +74,7 @@ def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_pl
     late = voucher(old)
     second.login()
 
-    page = restore(desk, backup, what="database")
+    page = restore(desk, backup, what="people")
     assert "2 sesi berlanjut" in page, page
     assert first.is_online() and second.is_online()
     assert codes(old) == {early}, "what was made since is not in it"
