@@ -16,6 +16,7 @@ from tests.image.disk import make_stick, read_stick
 from tests.image.machine import PATIENCE
 from tests.image.place import PAGE_S, READY_WITHIN_S, SITE, Place
 from tests.village.gateway import merged
+from tests.village.phone import Phone
 from tests.village.staffbrowser import StaffBrowser, of_the_paper
 
 PASSPHRASE = "kunci kantor untuk percobaan"
@@ -93,8 +94,7 @@ def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_pl
     assert desk.post("/technician/config/confirm")[0] == 303
     assert codes(new) == {early}
     (phone,) = new.phones
-    phone.login()
-    assert phone.is_online()
+    log_in(phone)
     sound(new)
     new.shut_down()
     assert b"Desa Uji" in new.disk.get("site.toml"), "so a new card can be made of this one"
@@ -124,12 +124,24 @@ def test_a_database_that_is_damaged_is_put_right_by_a_backup(new_place: NewPlace
     place.boot()
     assert codes(place) == {code}
     phone.dhcp()
-    phone.login()
-    phone.wait_online(timeout_s=30)
+    log_in(phone)
     sound(place)
 
 
 # --- at the box ------------------------------------------------------------------------------------------------------
+
+
+def log_in(phone: Phone) -> None:
+    """Once the guest pages, which start anew with another configuration, are there."""
+    end_s = time.monotonic() + PAGE_S * PATIENCE
+    while True:
+        try:
+            phone.login()
+        except OSError:
+            assert time.monotonic() < end_s
+        else:
+            phone.wait_online(timeout_s=30)
+            return
 
 
 def wait_for_the_clock(place: Place) -> None:
