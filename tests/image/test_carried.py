@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 
 from tests.image.conftest import NewPlace
 from tests.image.disk import make_stick, read_stick
-from tests.image.machine import PATIENCE
+from tests.image.machine import PATIENCE, Machine, NotReached
 from tests.image.place import PAGE_S, READY_WITHIN_S, SITE, Place
 from tests.village.gateway import merged
 from tests.village.phone import Phone
@@ -115,13 +117,12 @@ def test_a_database_that_is_damaged_is_put_right_by_a_backup(new_place: NewPlace
     box.run("dd if=/dev/urandom of=/data/gerbang/gerbang.db bs=4096 count=8 conv=notrunc && sync")
     place.power_off()
     box.power_on()
-    box.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
+    wait_for_doctor(box, r"^fail  database .*not an SQLite database", r"^ok    daemon ")
     assert not phone.is_online(timeout_s=5), "a gateway that cannot tell who is in lets nobody in"
-    assert "database" in box.try_run(["gerbang", "doctor"]).stdout
+    here = box.mark()
     box.run("base64 -d >/root/backup", stdin=backup)
-    box.run("gerbang restore /root/backup")
-    place.shut_down()
-    place.boot()
+    box.run("gerbang restore /root/backup", timeout_s=PAGE_S * PATIENCE)
+    place.wait_ready(since=here)
     assert codes(place) == {code}
     phone.dhcp()
     log_in(phone)
@@ -150,6 +151,15 @@ def wait_for_the_clock(place: Place) -> None:
     end_s = time.monotonic() + CLOCK_WITHIN_S
     while place.gateway.sql("SELECT trusted_boot_id FROM meta")[0]["trusted_boot_id"] != boot_id:
         assert time.monotonic() < end_s, place.machine.run("chronyc -n sources; chronyc tracking")
+        time.sleep(2)
+
+
+def wait_for_doctor(box: Machine, *findings: str) -> None:
+    end_s, said = time.monotonic() + READY_WITHIN_S * PATIENCE, ""
+    while not all(re.search(finding, said, re.M) for finding in findings):
+        assert time.monotonic() < end_s, said
+        with suppress(NotReached):
+            said = box.try_run(["gerbang", "doctor"]).stdout
         time.sleep(2)
 
 
