@@ -11,6 +11,7 @@ import json
 import os
 import re
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import pytest
 from tests.image import agent
 from tests.image.boards import PC, Board
 from tests.image.disk import Disk
-from tests.image.machine import Machine, NotReached, Tap, make_key
+from tests.image.machine import PATIENCE, Machine, NotReached, Tap, make_key
 from tests.image.ntp import TimeServer
 from tests.village import internet, links, story
 from tests.village.box import require_tools
@@ -38,6 +39,7 @@ READY = r"^.*gerbang: ready slot=(?P<slot>[AB]) version=(?P<version>\S+) up=(?P<
 POWER_CUTS = int(os.environ.get("GERBANG_POWER_CUTS", "20"))
 # From switching on; emulated, on two cores that may be busy: it takes a minute on idle ones.
 READY_WITHIN_S = 400.0
+CLOCK_WITHIN_S = 240.0  # chrony has asked the time server, and the gateway has looked at the clock again
 PAGE_S = 60.0  # one answer of the staff pages there, a handshake and the check of a password included
 
 
@@ -210,6 +212,14 @@ class Place(Surroundings):
         """Wait for the line on the console; ``since`` as of ``Machine.wait_console``."""
         found = self.machine.wait_console(READY, timeout_s, since=since)
         return Ready(found["slot"], found["version"], float(found["up"]), self.machine.on_for_s, self.machine.cpu_s)
+
+    def wait_clock(self) -> None:
+        """Wait until the gateway itself says that its time is NTP's: it believes no log of before."""
+        boot_id = self.machine.read("/proc/sys/kernel/random/boot_id").strip()
+        end_s = time.monotonic() + CLOCK_WITHIN_S * PATIENCE
+        while self.gateway.sql("SELECT trusted_boot_id FROM meta") != [{"trusted_boot_id": boot_id}]:
+            assert time.monotonic() < end_s, self.machine.run("chronyc -n sources; chronyc tracking")
+            time.sleep(2)
 
     def be_on(self) -> None:
         """Boot where it is off."""

@@ -78,6 +78,11 @@ def test_commands_find_the_site_s_own_file(place: Place) -> None:
     assert "no mistakes" in place.machine.run("gerbang check --here")
 
 
+def test_the_meter_sees_that_ntp_has_set_the_clock(place: Place) -> None:
+    """What the filters of system calls leave of adjtimex(2); the time server is the village's."""
+    place.wait_clock()
+
+
 def test_every_process_has_the_rights_that_it_needs_and_no_more(place: Place) -> None:
     found = json.loads(place.machine.run([PYTHON, "-P", "-c", _STATUS, *RIGHTS]))
     assert found.keys() == RIGHTS.keys()
