@@ -19,13 +19,13 @@ EXPOSED_AT_MOST = {
     "gerbang-guest": 0.9,
     "gerbang-guest-tls": 0.9,
     "gerbang-hostapd": 2.6,
-    "gerbang-housekeeping": 1.0,
-    "gerbang-meter": 1.6,
+    "gerbang-housekeeping": 1.2,
+    "gerbang-meter": 1.8,
     "gerbang-netctl": 2.7,
     "gerbang-netctl-wait": 0.8,
     "gerbang-prepare": 3.0,
     "gerbang-rules": 2.4,
-    "gerbang-staff": 1.7,
+    "gerbang-staff": 1.8,
 }
 
 

@@ -44,12 +44,13 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cuts_of(recorded: Path, which: int | str, *how: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run("tests.powercut.replay", recorded, which, SEED, *how).splitlines()]
+    told = [json.loads(line) for line in run("tests.powercut.replay", recorded, which, SEED, *how).splitlines()]
+    assert which == "superblock" or len(told) == which
+    return told
 
 
 def test_200_cuts_leave_whole_databases_every_closed_session_and_everybody_online(recorded: Path) -> None:
     told = cuts_of(recorded, CUTS)
-    assert len(told) == CUTS
     assert [cut for cut in told if cut["wrong"]] == []
     assert set(Counter(cut["cached"] for cut in told)) == {"all", "none", "some", "torn"}
     last = told[-1]

@@ -255,7 +255,7 @@ def test_the_guest_pages_have_no_network_of_their_own() -> None:
         assert unit["RestrictAddressFamilies"] == ["AF_UNIX"]
 
 
-@pytest.mark.parametrize("name", ["prepare", "meter", "guest", "guest-tls", "staff", "control", "housekeeping"])
+@pytest.mark.parametrize("name", ["prepare", "meter", "staff", "control", "housekeeping"])
 def test_who_asks_whether_the_clock_is_set_may(name: str) -> None:
     """adjtimex(2) is of @clock, which @system-service leaves out, ProtectClock= refuses, and @privileged has in it: of
     the lines of a filter each takes from, or adds to, what those above it have made (systemd.exec(5))."""
