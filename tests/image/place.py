@@ -28,6 +28,7 @@ from tests.village import internet, links, story
 from tests.village.box import require_tools
 from tests.village.gateway import to_toml
 from tests.village.internet import UPLINK
+from tests.village.staffbrowser import StaffBrowser, of_the_paper
 from tests.village.village import AIR, Surroundings
 
 PYTHON = "/usr/lib/gerbang/bin/python"
@@ -220,6 +221,23 @@ class Place(Surroundings):
         while self.gateway.sql("SELECT trusted_boot_id FROM meta") != [{"trusted_boot_id": boot_id}]:
             assert time.monotonic() < end_s, self.machine.run("chronyc -n sources; chronyc tracking")
             time.sleep(2)
+
+    def assert_whole(self, when: str = "") -> None:
+        """Database and log are whole, and no unit has failed."""
+        (row,) = self.gateway.sql("PRAGMA integrity_check")
+        assert row == {"integrity_check": "ok"}, when
+        assert self.gateway.sql("PRAGMA foreign_key_check") == [], when
+        done = self.machine.try_run(["gerbang", "journal", "verify"])
+        assert done.returncode == 0, f"{when}: {done.stdout}{done.stderr}"
+        assert self.machine.run("systemctl --failed --no-legend --plain").strip() == "", when
+
+    def technician(self) -> StaffBrowser:
+        """The first phone, logged in on the staff pages with the password of the box's paper."""
+        desk = StaffBrowser(self.phones[0].ns, timeout_s=PAGE_S)
+        desk.wait("/login", 'name="password"', READY_WITHIN_S)
+        paper = self.machine.read("/data/gerbang/STAFF-PASSWORDS.txt")
+        desk.first_log_in("teknisi", of_the_paper("teknisi", paper), "empat kata yang panjang")
+        return desk
 
     def be_on(self) -> None:
         """Boot where it is off."""

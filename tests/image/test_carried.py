@@ -19,11 +19,10 @@ from tests.image.machine import PATIENCE, Machine, NotReached
 from tests.image.place import PAGE_S, READY_WITHIN_S, SITE, Place
 from tests.village.gateway import merged
 from tests.village.phone import Phone
-from tests.village.staffbrowser import StaffBrowser, of_the_paper
+from tests.village.staffbrowser import StaffBrowser
 
 PASSPHRASE = "kunci kantor untuk percobaan"
 DAY_S = 86_400
-NEW_PASSWORD = "empat kata yang panjang"
 STICK = "/run/stick"
 
 
@@ -69,7 +68,7 @@ def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_pl
     old.dhcp_all()
     first, second = old.phones
     first.login()
-    desk = technician(old)
+    desk = old.technician()
     early = voucher(old)
     backup = by_page(desk)
     late = voucher(old)
@@ -81,13 +80,13 @@ def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_pl
     assert codes(old) == {early}, "what was made since is not in it"
     assert late not in codes(old)
     assert "Kesehatan" in desk.get("/technician"), "still logged in"
-    sound(old)
+    old.assert_whole()
     old.power_off()
 
     new = new_place(site={"site": {"code": SITE["site"]["code"], "name": "Kotak pengganti"}}, phones=1)
     new.boot()
     new.phones[0].dhcp()
-    desk = technician(new)
+    desk = new.technician()
     page = restore(desk, backup, what="all")
     assert "/technician/config" in page, page
     desk.wait("/technician/config", "/technician/config/confirm", READY_WITHIN_S)
@@ -95,7 +94,7 @@ def test_a_backup_goes_back_by_the_page_and_to_the_box_that_comes_instead(new_pl
     assert codes(new) == {early}
     (phone,) = new.phones
     log_in(phone)
-    sound(new)
+    new.assert_whole()
     new.shut_down()
     assert b"Desa Uji" in new.disk.get("site.toml"), "so a new card can be made of this one"
     new.boot()
@@ -124,7 +123,7 @@ def test_a_database_that_is_damaged_is_put_right_by_a_backup(new_place: NewPlace
     assert codes(place) == {code}
     phone.dhcp()
     log_in(phone)
-    sound(place)
+    place.assert_whole()
 
 
 # --- at the box ------------------------------------------------------------------------------------------------------
@@ -163,14 +162,6 @@ def with_stick(place: Place, path: Path, command: str, *files: Path) -> str:
     return said
 
 
-def technician(place: Place) -> StaffBrowser:
-    desk = StaffBrowser(place.phones[0].ns, timeout_s=PAGE_S)
-    desk.wait("/login", 'name="password"', READY_WITHIN_S)
-    paper = place.machine.read("/data/gerbang/STAFF-PASSWORDS.txt")
-    desk.first_log_in("teknisi", of_the_paper("teknisi", paper), NEW_PASSWORD)
-    return desk
-
-
 def by_page(desk: StaffBrowser) -> bytes:
     desk.get("/technician/backup")
     status, content = desk.post("/technician/backup")
@@ -193,13 +184,6 @@ def voucher(place: Place) -> str:
 
 def codes(place: Place) -> set[str]:
     return {row["code"] for row in place.gateway.sql("SELECT code FROM voucher")}
-
-
-def sound(place: Place) -> None:
-    assert place.gateway.sql("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
-    assert place.machine.run("systemctl --failed --no-legend --plain").strip() == ""
-    done = place.machine.try_run(["gerbang", "journal", "verify"])
-    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
 
 
 # --- at the office ---------------------------------------------------------------------------------------------------

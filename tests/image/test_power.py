@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import Figures
 from tests.image.conftest import NewPlace
 from tests.image.machine import PATIENCE
-from tests.image.place import POWER_CUTS, Place
+from tests.image.place import POWER_CUTS
 from tests.village.http import HttpError
 from tests.village.phone import Phone
 
@@ -87,22 +87,13 @@ def test_power_cuts_under_load_lose_nothing(new_place: NewPlace, figures: Figure
         for thread in load:
             thread.join()
         taps += sum(thread.taps for thread in load)
-        _whole(place, f"after cut {cut}")
+        place.assert_whole(f"after cut {cut}")
         for phone in inside:
             phone.wait_online(timeout_s=ONLINE_WITHIN_S)
             checked += 1
     place.be_on()
-    _whole(place, "at the end")
+    place.assert_whole("at the end")
     assert checked > 0 and taps > POWER_CUTS
     figures["power cuts"] = (
         f"{POWER_CUTS} ({within_boot} while booting), {taps} logins and logouts, {checked} of {checked} online again"
     )
-
-
-def _whole(place: Place, when: str) -> None:
-    (row,) = place.gateway.sql("PRAGMA integrity_check")
-    assert row == {"integrity_check": "ok"}, when
-    assert place.gateway.sql("PRAGMA foreign_key_check") == [], when
-    done = place.machine.try_run(["gerbang", "journal", "verify"])
-    assert done.returncode == 0, f"{when}: {done.stdout}{done.stderr}"
-    assert place.machine.run("systemctl --failed --no-legend --plain").strip() == "", when

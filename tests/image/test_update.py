@@ -21,9 +21,9 @@ from portal.staff.incoming import PIECE_BYTES
 from tests.image import updates
 from tests.image.disk import make_stick
 from tests.image.machine import NotReached
-from tests.image.place import PAGE_S, POWER_CUTS, READY_WITHIN_S, Place, Ready
+from tests.image.place import POWER_CUTS, READY_WITHIN_S, Place, Ready
 from tests.village.internet import WEB
-from tests.village.staffbrowser import StaffBrowser, of_the_paper
+from tests.village.staffbrowser import StaffBrowser
 
 PORT = 8099
 PAGE = "/technician/update"
@@ -174,13 +174,8 @@ def codes(place: Place) -> list[str]:
 
 @pytest.mark.long
 def test_it_comes_by_upload_and_on_a_stick(place: Place, update: Path, tmp_path: Path) -> None:
-    phone = place.phones[0]
-    phone.dhcp()
-    desk = StaffBrowser(phone.ns, timeout_s=PAGE_S)
-    desk.wait("/login", 'name="password"', READY_WITHIN_S)
-    paper = place.machine.read("/data/gerbang/STAFF-PASSWORDS.txt")
-    desk.first_log_in("teknisi", of_the_paper("teknisi", paper), "empat kata yang panjang")
-
+    place.phones[0].dhcp()
+    desk = place.technician()
     upload(desk, update)
     press_install(place, desk, update.name, "incoming")
 
