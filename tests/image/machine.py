@@ -211,6 +211,7 @@ class Machine:
     def pull_stick(self) -> None:
         assert self._qmp is not None
         self._qmp.execute("device_del", id=_STICK["id"])
+        self._qmp.execute("blockdev-del", **{"node-name": _STICK["drive"]})
 
     @property
     def on_for_s(self) -> float:
