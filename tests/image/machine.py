@@ -9,6 +9,7 @@ handed over as file descriptors. It dies with this process (see tests.village.ne
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -35,7 +36,8 @@ TUNSETCARRIER = 0x400454E2  # include/uapi/linux/if_tun.h
 PATIENCE = float(os.environ.get("GERBANG_PATIENCE", "1"))
 
 _MODEM = {"driver": "usb-net", "id": "modem", "netdev": "uplink", "mac": UPLINK_MAC}
-_STICK = {"driver": "usb-storage", "id": "stick", "drive": "stick", "removable": True}
+_STICK = {"driver": "usb-storage", "id": "stick", "removable": True}
+_NUMBERS = itertools.count()
 
 
 class Tap:
@@ -204,14 +206,14 @@ class Machine:
     def plug_stick(self, stick: Path) -> None:
         """Put a USB stick in, while the box runs."""
         assert self._qmp is not None
+        drive = f"stick{next(_NUMBERS)}"  # QEMU lets go of the one before when it likes
         file = {"driver": "file", "filename": str(stick)}
-        self._qmp.execute("blockdev-add", **{"driver": "raw", "node-name": _STICK["drive"], "file": file})
-        self._qmp.execute("device_add", **_STICK)
+        self._qmp.execute("blockdev-add", **{"driver": "raw", "node-name": drive, "file": file})
+        self._qmp.execute("device_add", **_STICK, drive=drive)
 
     def pull_stick(self) -> None:
         assert self._qmp is not None
         self._qmp.execute("device_del", id=_STICK["id"])
-        self._qmp.execute("blockdev-del", **{"node-name": _STICK["drive"]})
 
     @property
     def on_for_s(self) -> float:
