@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 Figures = dict[str, str]
 _FIGURES = pytest.StashKey[Figures]()
 HERE = Path(__file__).parent
 MARKER_OF_FOLDER = {"kernel": "kernel", "e2e": "e2e", "image": "image", "pi": "image"}
 APART = ("image", "pi")
+
+# How long an example takes tells of the machine, and no test may fail of that.
+settings.register_profile("gerbang", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gerbang")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -213,7 +213,7 @@ stays = st.builds(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(stays, max_size=10),
     st.lists(st.builds(Stay, st.sampled_from("ijk"), st.just("warga"), st.just(52), st.just(1), st.just((7, 0, 0)))),

@@ -188,7 +188,7 @@ def test_echoes_that_are_blocked_while_people_are_online_end_in_the_middle() -> 
 
 
 @given(st.sampled_from([150.0, 400.0, 1500.0]), st.floats(0.5, 1.0))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_under_a_queue_that_never_goes_it_reaches_the_least_rate_soon(queue_ms: float, share: float) -> None:
     """The echoes see a queue whatever is done, as behind another customer; what passes is what is shaped."""
     found = Follower(DOWN, UP, HOSTS, 0.0)

@@ -79,7 +79,7 @@ def test_forged_and_missing_hosts_get_302(phone: Phone, host: str) -> None:
     assert b"script" not in response.data
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(host=st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=60))
 def test_no_host_header_breaks_it(host: str) -> None:
     app = _APP.setdefault("app", _make_app())

@@ -200,7 +200,7 @@ def test_another_rate_of_the_link_touches_only_the_classes_that_depend_on_it(gat
     wishes=st.lists(st.tuples(st.none() | st.integers(8, 50_000), st.integers(8, 5000)), min_size=1, max_size=9),
     links=st.lists(st.tuples(st.none() | st.integers(8, 90_000), st.none() | st.integers(8, 90_000)), max_size=4),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_however_the_link_goes_all_classes_are_as_if_it_had_always_been_so(
     tmp_path: Path, wishes: list[tuple[int | None, int]], links: list[tuple[int | None, int | None]]
 ) -> None:
@@ -294,7 +294,7 @@ def test_members_that_the_kernel_ended_while_the_daemon_was_late_are_no_drift(ga
 
 
 @given(st.lists(st.floats(0.01, 300), min_size=1, max_size=12), st.lists(st.floats(0.01, 40), min_size=1, max_size=12))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_at_any_moment_those_are_in_whose_deadline_is_ahead(
     tmp_path: Path, deadlines: list[float], steps: list[float]
 ) -> None:

@@ -98,14 +98,14 @@ def kernels(draw: st.DrawFn) -> FakeKernel:
 
 
 @given(kernels(), states())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_was_planned_and_done_leaves_nothing_to_do(kernel: FakeKernel, desired: DesiredState) -> None:
     run(desired, kernel)
     assert lines(desired, kernel) == []
 
 
 @given(kernels(), states(), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_order_of_grants_and_of_the_kernels_answers_changes_nothing(
     kernel: FakeKernel, desired: DesiredState, shuffle: random.Random
 ) -> None:
@@ -122,7 +122,7 @@ def test_order_of_grants_and_of_the_kernels_answers_changes_nothing(
 
 
 @given(kernels(), states())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_afterwards_the_kernel_holds_the_live_grants_and_nobody_else(kernel: FakeKernel, desired: DesiredState) -> None:
     run(desired, kernel)
     found = kernel.observe()
@@ -145,7 +145,7 @@ def test_afterwards_the_kernel_holds_the_live_grants_and_nobody_else(kernel: Fak
 
 
 @given(kernels(), states(), states(), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_planning_only_the_changed_devices_ends_in_the_same_place(
     kernel: FakeKernel, before: DesiredState, new: DesiredState, data: st.DataObject
 ) -> None:
@@ -177,7 +177,7 @@ def test_planning_only_the_changed_devices_ends_in_the_same_place(
 
 
 @given(st.lists(st.tuples(st.integers(8, 10**8), kbits), min_size=1, max_size=300), st.integers(8_000, 10**7))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_guarantees_never_exceed_the_link_or_the_ceil(wishes: list[tuple[int, int | None]], link: int) -> None:
     grants = [
         grant(n + 1, guaranteed_kbit=wish, down_kbit=limit, up_kbit=limit) for n, (wish, limit) in enumerate(wishes)

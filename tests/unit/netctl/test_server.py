@@ -323,7 +323,7 @@ def test_the_largest_state_passes(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=6), st.booleans())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_bytes_never_end_the_daemon(daemon: Daemon, pieces: list[bytes], framed: bool) -> None:
     connection = daemon.connect()
     try:
@@ -336,7 +336,7 @@ def test_random_bytes_never_end_the_daemon(daemon: Daemon, pieces: list[bytes], 
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_push_with_flipped_bytes_is_refused_or_a_valid_push(daemon: Daemon, data: st.DataObject) -> None:
     body = bytearray(pack(Apply(state=state(grant(1), grant(2))))[4:])
     for _ in range(data.draw(st.integers(1, 4))):

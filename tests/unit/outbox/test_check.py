@@ -235,7 +235,7 @@ def test_a_directory_is_opened_with_the_office_s_key_alone(tmp_path: Path) -> No
 
 
 @given(st.integers(0, 1300), st.integers(0, 900), st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_both_limits_hold_whatever_the_records_are(count: int, size: int, seed: int) -> None:
     source = random.Random(seed)
     records = [{"kind": "x", "id": source.randbytes(size).hex()} for _ in range(count)]

@@ -429,7 +429,6 @@ STEPS = st.one_of(
 @given(st.lists(STEPS, min_size=3, max_size=9))
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_every_batch_is_there_or_acknowledged_or_counted_as_dropped(

@@ -292,6 +292,6 @@ class Accounting(RuleBasedStateMachine):
 
 
 Accounting.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=100, stateful_step_count=30, suppress_health_check=list(HealthCheck)
 )
 TestAccounting = Accounting.TestCase

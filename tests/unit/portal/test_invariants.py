@@ -163,7 +163,5 @@ class Entries(RuleBasedStateMachine):
             return connection.execute(sql).fetchall()
 
 
-Entries.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Entries.TestCase.settings = settings(max_examples=50, stateful_step_count=30, suppress_health_check=list(HealthCheck))
 TestEntries = Entries.TestCase

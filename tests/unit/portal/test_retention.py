@@ -266,9 +266,7 @@ class Killed(BaseException):
     """As a kill -9: nothing that was not on the disk is there afterwards."""
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.integers(0, 2**32))
 def test_a_kill_at_any_moment_leaves_all_whole_and_the_next_run_goes_on(
     tmp_path_factory: pytest.TempPathFactory, pristine: Path, seed: int

@@ -71,13 +71,13 @@ counts = st.lists(st.integers(0, 60), max_size=8).map(tuple)
 office_texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), max_size=30)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(counts, st.integers(0, 10**6))
 def test_all_formats_say_the_same_of_any_figures(devices: tuple[int, ...], seed: int) -> None:
     check_all_say(make(sources.source(devices, seed)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.one_of(st.sampled_from(["=1+1", "+62", "-1", "@x", '"', "a;b,c", "</style>", "&amp;"]), office_texts))
 def test_no_name_is_a_formula_or_markup(name: str) -> None:
     report = make(sources.source((6,), name=name, address=name[::-1]))

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -240,6 +240,4 @@ class Projection(RuleBasedStateMachine):
 
 
 TestProjection = Projection.TestCase
-TestProjection.settings = settings(
-    max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestProjection.settings = settings(max_examples=30, stateful_step_count=30)

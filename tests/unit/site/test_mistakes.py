@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from portal import blocklist, certificate, site, sitecheck
@@ -545,7 +545,6 @@ documents = st.dictionaries(
 
 
 @given(documents)
-@settings(deadline=None)  # the first look at the languages' folder takes its time on a busy machine
 def test_no_document_whatever_breaks_the_check(document: dict[str, object]) -> None:
     config, found = site.check_document("site.toml", document, files=False, here=False)
     assert (config is None) == bool(found)
