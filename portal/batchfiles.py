@@ -1,4 +1,5 @@
-"""Writes batches onto a stick, and reads what is in a directory of them. It must not know SQL, or what batches tell.
+"""Writes batches onto a stick or into a ZIP, and reads what is in a directory of them. It must not know SQL, or what
+batches tell.
 
 A file is written under another name, fsynced, and renamed: whoever pulls the stick finds whole files and at most one
 leftover, which the next export removes.
@@ -9,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from portal import sealing
 from portal.domain import batch, batchcheck
@@ -73,6 +75,17 @@ def export(directory: Path, files: Iterable[bytes]) -> Exported:
     except OSError as error:
         raise StickError(error, done.written) from error
     return done
+
+
+def archive(file: IO[bytes], files: Iterable[bytes]) -> int:
+    """Write them into one ZIP, for a browser to take away; how many there were. Raises OSError.
+
+    Unpacked, it is what ``export`` leaves in an empty directory. It is not compressed: what is sealed gets no smaller.
+    """
+    with zipfile.ZipFile(file, "w") as made:
+        for content in files:
+            made.writestr(zipfile.ZipInfo(batch.file_name(batch.from_file(content).header)), content)
+        return len(made.namelist())
 
 
 def _is_there(path: Path, content: bytes, ours: Batch) -> bool:

@@ -127,15 +127,14 @@ def outbox(context: click.Context, site: Path | None, run_dir: Path, data_dir: P
 
 
 def _state(at: Desk, signing: SigningKey | None) -> dict[str, Any]:
+    from portal import outbox as making  # noqa: PLC0415
     from portal import sealing  # noqa: PLC0415
-    from portal.store import outbox as store  # noqa: PLC0415
 
     with at.database.read() as db:
-        held = store.held(db)
-        epoch = store.last_used_epoch(db) if signing is None else store.present_epoch(db, signing.public)
-    public = signing.public if signing is not None else epoch.gateway if epoch is not None else None
+        found = making.state(db, None if signing is None else signing.public)
+    epoch, public = found.epoch, found.gateway
     return {
-        **asdict(held),
+        **asdict(found.held),
         "most_megabytes": at.config.log.outbox_megabytes,
         "day": epoch.day if epoch else "",
         "dropped": {

@@ -30,7 +30,7 @@ from portal.sealing import OfficeKey, SigningKey
 from portal.store import journal, rollups
 from portal.store import outbox as store
 from portal.store.db import Database
-from portal.store.outbox import Epoch, Stored
+from portal.store.outbox import Epoch, Held, Stored
 
 GRACE_S: Final = 3600.0  # after midnight: what is still under way comes in, so that few days are told twice
 ENTRIES: Final = 2000  # of the log, taken into the figures in one transaction
@@ -51,6 +51,21 @@ class Filled:
 
     made: int
     dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is held for the office. ``epoch`` is the present one, ``gateway`` the public key that signs in it."""
+
+    held: Held
+    epoch: Epoch | None
+    gateway: bytes | None
+
+
+def state(db: sqlite3.Connection, gateway: bytes | None = None) -> State:
+    """``gateway``: the key that signs now, where one may know that; else the epoch that was last used says."""
+    epoch = store.last_used_epoch(db) if gateway is None else store.present_epoch(db, gateway)
+    return State(store.held(db), epoch, epoch.gateway if gateway is None and epoch is not None else gateway)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from portal.technician.words import like
 
 blueprint = flask.Blueprint("technician", __name__)
 
-PAGES: Final = ("health", "device", "rates", "speed", "config", "backup", "update")
+PAGES: Final = ("health", "device", "rates", "speed", "config", "backup", "outbox", "update")
 _SPEED: Final = "gerbang-speedtest"
 
 

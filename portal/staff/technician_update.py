@@ -13,7 +13,7 @@ from typing import Any, Final
 import flask
 
 from portal.domain.staff import Role
-from portal.staff import technician_files
+from portal.staff import technician_outbox
 from portal.staff.auth import me, roles
 from portal.staff.frame import done, language, moment
 from portal.staff.incoming import PIECE_BYTES, Incoming
@@ -26,7 +26,7 @@ from portal.update.asking import Updates
 from portal.update.errors import UpdateError
 from portal.update.places import Places
 
-blueprint = technician_files.blueprint
+blueprint = technician_outbox.blueprint
 """This page is among the technician's."""
 
 RESTART_S: Final = 90

@@ -60,19 +60,21 @@ def main(options: dict[str, Any]) -> None:
         sys.exit("the parent has gone")
 
     from portal import listener, selfsigned, staffkey, wsgi
-    from portal.config import Access, Closed, Hours, Plan, Site, SiteConfig
+    from portal.config import Access, Closed, Hours, Office, Plan, Site, SiteConfig
     from portal.paths import Paths
     from portal.staff.app import create_app
     from portal.staff.shared import Shared
     from portal.staff.start import MAX_BODY_BYTES
     from portal.store import setup
     from portal.store.db import Database
+    from tests.unit.outbox.making import OFFICE
 
     here = Path(options["directory"])
     paths = Paths(here, here)
     config = SiteConfig(
         site=Site(code="64.03.01.2001", name="Desa Muara Kaman Ulu"),
         access=Access(methods=("terms", "voucher")),
+        office=Office(key=OFFICE.key.line),
         hours=Hours(open=("mon-fri 00:00-12:00 12:05-24:00", "sat sun 08:00-12:00 13:00-22:00"))
         if options.get("hours")
         else Hours(),
@@ -172,6 +174,7 @@ def _fill(shared: Any, options: dict[str, Any]) -> None:
     from portal.domain.staff import Role
     from portal.domain.uplink import UplinkView
     from portal.store import people, pseudonyms, rollups, sessions, staff
+    from tests.unit.outbox.making import hold
 
     chance, now = random.Random(4), shared.read_clock()
     with shared.database.write() as db:
@@ -182,6 +185,7 @@ def _fill(shared: Any, options: dict[str, Any]) -> None:
         db.execute("UPDATE staff_user SET must_change = 0")
         if options.get("empty"):
             return
+        hold(db, 40, now.wall_s)
         sessions.set_uplink(db, UplinkView(UplinkState.UP, now.boot_s - 7200), now)
         online, known = options.get("online", 12), options.get("known", 20)
         for number in range(known):

@@ -1,7 +1,8 @@
-"""Batches with fixed keys, made without a database. It must not know how the gateway chooses what to tell."""
+"""Batches with fixed keys, as files or in an outbox. It must not know how the gateway chooses what to tell."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ from portal import sealing
 from portal.domain import batch
 from portal.domain.batch import Class, Dropped, Header, Previous, Sealed
 from portal.sealing import OfficeSecret, SigningKey
+from portal.store import outbox as store
+from portal.store.outbox import Stored
 
 OFFICE = OfficeSecret(bytes(range(32)), bytes(range(32, 64)))
 GATEWAY = SigningKey(bytes(range(64, 96)))
@@ -90,3 +93,17 @@ class Maker:
         header = self.headers[number - 1]
         head = batch.header_bytes(header)
         self.files[batch.file_name(header)] = batch.to_file(head, self.signing.sign(batch.DROPPED, head), None)
+
+
+def hold(db: sqlite3.Connection, count: int, wall_s: float) -> Maker:
+    """Put into an outbox so many batches of a new epoch, the second one dropped since."""
+    epoch = store.begin_epoch(db, wall_s, GATEWAY.public)
+    maker = Maker(epoch=epoch.id).fill(count)
+    maker.drop(2)
+    for header, content in zip(maker.headers, maker.files.values(), strict=True):
+        found = batch.from_file(content)
+        stored = Stored(epoch.id, header.number, found.head, found.signature, found.body)
+        head = batch.sha256(found.head)
+        store.add(db, stored, kind=header.kind, made_wall_s=wall_s, size=len(content), head=head)
+    store.note_looked(db, epoch.id, "2026-11-24", OFFICE.key.fingerprint)
+    return maker

@@ -26,7 +26,7 @@ from tests.unit.portal.fakes import Netctl
 from tests.unit.staff.conftest import Browser
 
 SITE = '[site]\ncode = "64.03.01.2001"\nname = "Desa Muara Kaman Ulu"\n[lan]\naddress = "10.77.0.1/20"\n'
-PAGES = tuple(f"/technician{end}" for end in ("", "/device", "/rates", "/speed", "/config", "/backup"))
+PAGES = tuple(f"/technician{end}" for end in ("", "/device", "/rates", "/speed", "/config", "/backup", "/outbox"))
 REST = State("/etc/gerbang/site.toml", None, None)
 
 
