@@ -21,6 +21,11 @@ from portal.update.errors import UpdateError
 RAUC: Final = "/usr/bin/rauc"
 CONFIG: Final = Path("/etc/rauc/system.conf")
 INFO_S: Final = 300.0  # over a satellite line too
+TRIES: Final = 3
+"""Of an address RAUC makes a block device that the kernel takes away once nobody has it open. udev opens each new one
+for a moment: where it lets go before RAUC has taken hold, the device is gone (github.com/rauc/rauc/pull/1741). Nothing
+is written by then."""
+_NOT_MOUNTED: Final = "Failed mounting bundle"
 _PROGRESS: Final = re.compile(r"^\s*(\d{1,3})%\s+(.*)$")
 _LAST_ERROR: Final = re.compile(r"^(?:LastError|rauc.*?error|.*?[Ff]ailed.*?):\s*(.+)$")
 
@@ -83,28 +88,36 @@ def install(bundle: str, boot: Path, tell: Callable[[int, str], object]) -> None
     ``tell`` is called with percent and step.
     """
     with grub.writable(boot):
-        said: list[str] = []
-        try:
-            process = subprocess.Popen(
-                [RAUC, "install", bundle],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            )
-        except OSError as error:
-            raise _missing(error) from None
-        with process:
-            assert process.stdout is not None  # noqa: S101 - asked for
-            for line in process.stdout:
-                said.append(line.rstrip())
-                if (step := progress_of(line)) is not None:
-                    tell(*step)
-        if process.returncode != 0:
-            raise UpdateError(
-                errors.INSTALL, f"RAUC did not install it: {reason_of(said)}", "Nothing was changed. Try again."
-            )
+        for left in reversed(range(TRIES)):
+            reason = _attempt(bundle, tell)
+            if reason is None:
+                return
+            if left == 0 or not ("://" in bundle and reason.startswith(_NOT_MOUNTED)):
+                message = f"RAUC did not install it: {reason}"
+                raise UpdateError(errors.INSTALL, message, "Nothing was changed. Try again.")
+
+
+def _attempt(bundle: str, tell: Callable[[int, str], object]) -> str | None:
+    """One `rauc install`; why it failed, or None."""
+    said: list[str] = []
+    try:
+        process = subprocess.Popen(
+            [RAUC, "install", bundle],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise _missing(error) from None
+    with process:
+        assert process.stdout is not None  # noqa: S101 - asked for
+        for line in process.stdout:
+            said.append(line.rstrip())
+            if (step := progress_of(line)) is not None:
+                tell(*step)
+    return None if process.returncode == 0 else reason_of(said)
 
 
 def progress_of(line: str) -> tuple[int, str] | None:
