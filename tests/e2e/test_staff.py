@@ -146,6 +146,7 @@ class TestPages:
     pytestmark = in_browser
 
     @needs_axe
+    @pytest.mark.timeout(300)  # twenty pages, each looked at twice
     @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)
     def test_every_page_of_every_role(self, port: int, screen: Screen) -> None:
         with desk(port, screen, scripts=True) as at:
