@@ -171,18 +171,22 @@ def make_bundle() -> flask.Response:
 
 
 def _file(name: str, work: Callable[[IO[bytes]], object]) -> flask.Response:
-    """A file without a name on the data disk, handed out and gone."""
+    try:
+        return hand_out(name, MIMETYPE, work)
+    except BackupError as error:
+        return _backup_page(500, problem=error)
+
+
+def hand_out(name: str, mimetype: str, work: Callable[[IO[bytes]], object]) -> flask.Response:
+    """What ``work`` writes: a nameless file on the data disk, handed out and gone. Raises what ``work`` raises."""
     file = tempfile.TemporaryFile(dir=shared().paths.data)  # noqa: SIM115 - closed when it is sent
     try:
         work(file)
-    except BackupError as error:
-        file.close()
-        return _backup_page(500, problem=error)
     except BaseException:
         file.close()
         raise
     file.seek(0)
-    return flask.send_file(file, mimetype=MIMETYPE, as_attachment=True, download_name=name)
+    return flask.send_file(file, mimetype=mimetype, as_attachment=True, download_name=name)
 
 
 @blueprint.post("/technician/restore")

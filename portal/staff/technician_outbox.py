@@ -7,9 +7,8 @@ gateway by a command (`gerbang outbox ack`): to prove its signature here, this p
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 from collections.abc import Iterator
-from typing import Final
+from typing import IO, Final
 
 import flask
 
@@ -53,17 +52,13 @@ def outbox() -> flask.Response:
 def take_outbox() -> flask.Response:
     """All that is held, as one file; nothing leaves the outbox by that."""
     at = shared()
-    file = tempfile.TemporaryFile(dir=at.paths.data)  # noqa: SIM115 - closed when it is sent
-    try:
+
+    def work(file: IO[bytes]) -> None:
         count = batchfiles.archive(file, _batches())
         at.administration(me().name, me().role).record("outbox.export", "outbox", None, {"batches": count})
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
+
     today = localtime.local_date(at.read_clock().wall_s, at.zone)
-    name = f"gerbang-kantor-{at.config.site.code}-{today}.zip"
-    return flask.send_file(file, mimetype=MIMETYPE, as_attachment=True, download_name=name)
+    return technician_files.hand_out(f"gerbang-kantor-{at.config.site.code}-{today}.zip", MIMETYPE, work)
 
 
 def _batches() -> Iterator[bytes]:
