@@ -22,6 +22,7 @@ from typing import IO, Any, Final, Protocol
 from portal.update import deltaformat, errors
 from portal.update.deltaformat import AGAIN, Head, Piece
 from portal.update.errors import UpdateError
+from portal.update.rauc import is_url
 
 ZSTD: Final = "/usr/bin/zstd"
 CHUNK: Final = 1024 * 1024
@@ -110,7 +111,7 @@ class UrlSource:
 @contextlib.contextmanager
 def opened(what: str) -> Iterator[Source]:
     """A file, or an http or https address. Raises UpdateError."""
-    if what.startswith(("http://", "https://")):
+    if is_url(what):
         source = UrlSource(what)
         try:
             yield source

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -29,7 +29,6 @@ from portal.update.state import Outcome, Trial
 
 log = logging.getLogger("gerbang.update")
 
-URLS: Final = ("http://", "https://")
 Tell = Callable[[int, str], object]
 
 
@@ -51,10 +50,6 @@ class Installed:
     slot: str
     from_version: str
     to_version: str
-
-
-def is_url(what: str) -> bool:
-    return what.startswith(URLS)
 
 
 def running_slot() -> str:

@@ -59,6 +59,11 @@ def system(config: Path = CONFIG) -> System:
         raise UpdateError(errors.NO_BOX, message, "Only an installed image can be updated.") from None
 
 
+def is_url(bundle: str) -> bool:
+    """Is it fetched from somewhere, and not a file?"""
+    return bundle.startswith(("http://", "https://"))
+
+
 def info(bundle: str) -> Bundle:
     """What a file or an http address holds. Raises UpdateError, also for a signature that is not ours."""
     command = [RAUC, "info", "--output-format=json", bundle]
@@ -92,7 +97,7 @@ def install(bundle: str, boot: Path, tell: Callable[[int, str], object]) -> None
             reason = _attempt(bundle, tell)
             if reason is None:
                 return
-            if left == 0 or not ("://" in bundle and reason.startswith(_NOT_MOUNTED)):
+            if left == 0 or not (is_url(bundle) and reason.startswith(_NOT_MOUNTED)):
                 message = f"RAUC did not install it: {reason}"
                 raise UpdateError(errors.INSTALL, message, "Nothing was changed. Try again.")
 
