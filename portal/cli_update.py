@@ -96,7 +96,7 @@ def update_install(
     FILE-OR-URL may be left out where one USB stick with one bundle in its topmost folder is in. The box goes on as it
     is until it restarts; then the new version is on trial, and unless it is found to be good the old one runs again.
     """
-    from portal.update import errors, installing, rauc, stick  # noqa: PLC0415
+    from portal.update import errors, fetching, installing, stick  # noqa: PLC0415
     from portal.update import places as spots  # noqa: PLC0415
     from portal.update.errors import UpdateError  # noqa: PLC0415
     from portal.update.slot import restart  # noqa: PLC0415
@@ -111,7 +111,7 @@ def update_install(
             with stick.mounted(at.run / "stick", name) as file:
                 done = _install(at, paths, installing.Order(str(file), login_name(), "cli", force), as_json)
         else:
-            whole = what if rauc.is_url(what) else str(Path(what).absolute())
+            whole = what if fetching.is_url(what) else str(Path(what).absolute())
             done = _install(at, paths, installing.Order(whole, login_name(), "cli", force), as_json)
     except UpdateError as error:
         _refused(error, as_json)

@@ -9,26 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Final, Protocol
+from typing import IO, Final, Protocol
 
 from portal.update import deltaformat, errors
 from portal.update.deltaformat import AGAIN, Head, Piece
 from portal.update.errors import UpdateError
-from portal.update.rauc import is_url
+from portal.update.fetching import UrlSource, is_url
 
 ZSTD: Final = "/usr/bin/zstd"
 CHUNK: Final = 1024 * 1024
-TRIES: Final = 6
-PAUSE_S: Final = 2.0  # doubled with each try that brought nothing
-FETCH_S: Final = 60.0
 WINDOW_LOG: Final = 27  # what zstd may take for its window at most (2**27 bytes); a piece's own size limits it first
 
 
@@ -55,65 +48,13 @@ class FileSource:
         self._file.seek(size, os.SEEK_CUR)
 
 
-class UrlSource:
-    """Goes on where a broken connection ended (RFC 9110 14.2); a server that knows no ranges is read anew up to
-    there.
-    """
-
-    def __init__(self, url: str, sleep: Callable[[float], object] = time.sleep) -> None:
-        self._url, self._sleep = url, sleep
-        self._at = 0
-        self._response: Any = None
-
-    def read(self, size: int) -> bytes:
-        found, tries = bytearray(), 0
-        while len(found) < size:
-            before = len(found)
-            problem: object = "it ended too soon"
-            try:
-                if self._response is None:
-                    self._response = self._opened()
-                while len(found) < size and (data := self._response.read(min(CHUNK, size - len(found)))):
-                    found += data
-                    self._at += len(data)
-            except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500:
-                    raise UpdateError(errors.FETCH, f"{self._url}: {error.reason}.", "Check the address.") from None
-                problem = error
-            if len(found) < size:
-                self.close()
-                tries = 0 if len(found) > before else tries + 1
-                if tries >= TRIES:
-                    message = f"{self._url} cannot be fetched: {problem}."
-                    raise UpdateError(errors.FETCH, message, "Try again: what was fetched is kept.")
-                self._sleep(PAUSE_S * 2**tries)
-        return bytes(found)
-
-    def skip(self, size: int) -> None:
-        self.close()
-        self._at += size
-
-    def close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-        self._response = None
-
-    def _opened(self) -> Any:
-        request = urllib.request.Request(self._url, headers={"Range": f"bytes={self._at}-"})  # noqa: S310 - see opened
-        response = urllib.request.urlopen(request, timeout=FETCH_S)  # noqa: S310
-        if response.status != 206:
-            left = self._at
-            while left and (data := response.read(min(CHUNK, left))):
-                left -= len(data)
-        return response
-
-
 @contextlib.contextmanager
 def opened(what: str) -> Iterator[Source]:
     """A file, or an http or https address. Raises UpdateError."""
     if is_url(what):
         source = UrlSource(what)
         try:
+            source.open()
             yield source
         finally:
             source.close()
@@ -130,13 +71,22 @@ def read_head(source: Source) -> Head:
     return deltaformat.read(source.read)
 
 
+def there(out: Path) -> int:
+    """How many bytes of ``out`` an earlier try has made."""
+    return _part(out).stat().st_size if _part(out).exists() else 0
+
+
+def _part(out: Path) -> Path:
+    return out.with_name(f"{out.name}.part")
+
+
 def rebuild(source: Source, head: Head, old: Path, out: Path, tell: Callable[[int], object] = lambda _: None) -> None:
     """Write the new file to ``out``, from ``source`` (behind its head) and the slot or image ``old``. Raises
     UpdateError.
 
     ``tell`` is called with percent. What is there of it stays as ``<out>.part`` for the next try, where that can help.
     """
-    part = out.with_name(out.name + ".part")
+    part = _part(out)
     with contextlib.ExitStack() as stack:
         try:
             image = stack.enter_context(old.open("rb", buffering=0))

@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 
 from portal.paths import Paths
-from portal.update import deltaapply, errors, facts, offer, places, rauc, records, state, stick
+from portal.update import deltaapply, errors, facts, fetching, offer, places, rauc, records, state, stick, uploaded
 from portal.update.errors import UpdateError
 from portal.update.places import Places
 from portal.update.rauc import Bundle
@@ -34,13 +34,15 @@ Tell = Callable[[int, str], object]
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What somebody wants installed: a file, an address, or a file on a stick. ``force``: also what is not newer."""
+    """What somebody wants installed: a file or an address. ``force``: also what is not newer; ``name``: what people
+    know it by, where that is not what the file is called.
+    """
 
     what: str
     by: str
     role: str
     force: bool = False
-    reboot: bool = False
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,10 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
     if (refusal := offer.readiness(known, running)) is not None:
         raise refusal
     system = rauc.system()
+    version = places.version()
+    terms = Terms(system.compatible, version, order.force, at.update, 2 * _database_bytes(paths))
     tell(0, "check")
-    with _bundle(at, order, system.devices[running], tell) as (what, found):
-        version = places.version()
-        for refusal in (
-            offer.objection(found, system.compatible, version, force=order.force),
-            offer.room(places.free_bytes(at.update), 2 * _database_bytes(paths)),
-        ):
-            if refusal is not None:
-                raise refusal
+    with _bundle(at, order, system.devices[running], terms, tell) as (what, found):
         trial = Trial(
             slot=places.other(running),
             version=found.version,
@@ -84,7 +81,8 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
             wall_s=time.time(),
             before=facts.before(paths),
         )
-        _write(at, known, trial, what, tell)
+        made = what != order.what
+        _write(at, known, trial, what, (lambda percent, step: tell(50 + percent // 2, step)) if made else tell)
     told = {"slot": trial.slot, "from": version, "to": found.version, "force": order.force}
     records.audit(paths, order.by, order.role, "update.install", told)
     return Installed(trial.slot, version, found.version)
@@ -132,21 +130,52 @@ def _locked(at: Places) -> Iterator[None]:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def _bundle(at: Places, order: Order, slot: Path, tell: Tell) -> Iterator[tuple[str, Bundle]]:
-    """What RAUC can read, and what it says of itself. A delta is made a bundle first."""
-    name = order.what.partition("?")[0].rpartition("/")[2]
-    if not offer.is_delta(name):
-        yield order.what, rauc.info(order.what)
-        return
-    whole = at.update / "rebuilt.raucb"
-    with deltaapply.opened(order.what) as source:
-        head = deltaapply.read_head(source)
-        if (refusal := offer.room(places.free_bytes(at.update), head.new_bytes)) is not None:
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which a bundle is taken: ``spare_bytes`` of ``folder``'s disk are for the copy of the database that the first
+    start of a new version makes.
+    """
+
+    compatible: str
+    version: str
+    force: bool
+    folder: Path
+    spare_bytes: int
+
+    def taken(self, bundle: Bundle) -> Bundle:
+        """Raises UpdateError."""
+        if (refusal := offer.objection(bundle, self.compatible, self.version, force=self.force)) is not None:
             raise refusal
-        deltaapply.rebuild(source, head, slot, whole, lambda done: tell(done // 2, "delta"))
+        return bundle
+
+    def room(self, needed_bytes: int) -> None:
+        """Raises UpdateError."""
+        refusal = offer.room(places.free_bytes(self.folder), needed_bytes + self.spare_bytes)
+        if refusal is not None:
+            raise refusal
+
+
+@contextlib.contextmanager
+def _bundle(at: Places, order: Order, slot: Path, terms: Terms, tell: Tell) -> Iterator[tuple[str, Bundle]]:
+    """A file that RAUC can read, and what it says of itself. One that was made for this goes afterwards."""
+    if offer.is_delta(order.what.partition("?")[0]):
+        whole = at.update / f"{fetching.PREFIX}rebuilt.raucb"
+        fetching.forget(at.update, whole, Path(order.what))
+        with deltaapply.opened(order.what) as source:
+            head = deltaapply.read_head(source)
+            terms.room(head.new_bytes - deltaapply.there(whole))
+            deltaapply.rebuild(source, head, slot, whole, lambda done: tell(done // 2, "delta"))
+    elif fetching.is_url(order.what):
+        terms.taken(rauc.info(order.what))  # before hundreds of megabytes come for nothing
+        whole = fetching.whole(order.what, at.update, terms.room, lambda done: tell(done // 2, "fetch"))
+    else:
+        fetching.forget(at.update, Path(order.what))
+        found = terms.taken(rauc.info(order.what))
+        terms.room(0)
+        yield order.what, found
+        return
     try:
-        yield str(whole), rauc.info(str(whole))
+        yield str(whole), terms.taken(rauc.info(str(whole)))
     finally:
         whole.unlink(missing_ok=True)
 
@@ -164,7 +193,8 @@ class Progress:
 
     def __init__(self, at: Places, order: Order) -> None:
         self._path = at.progress
-        self._told: dict[str, Any] = {"what": Path(order.what).name, "by": order.by, "percent": 0, "step": "check"}
+        what = order.name or order.what.partition("?")[0].rpartition("/")[2]
+        self._told: dict[str, Any] = {"what": what, "by": order.by, "percent": 0, "step": "check"}
         self._told |= {"pid": os.getpid(), "begun_wall_s": time.time(), "ended": False, "error": None, "to": None}
         self._last = (-1, "")
         self._write()
@@ -224,18 +254,17 @@ def install(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None
 
 
 def main(argument: str) -> int:
-    """The service's child: from a stick, which is mounted for the time, or from a file that is root's already."""
+    """The service's child: from a stick, which is mounted for the time, or from a file that was uploaded."""
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     told = json.loads(argument)
-    at, order = Places(), Order(told["what"], told["by"], told["role"], bool(told["force"]))
+    at, name = Places(), told["name"]
+    order = Order(name, told["by"], told["role"], bool(told["force"]), name)
     try:
-        if told["from"] == "stick":
-            with stick.mounted(at.run / "stick", order.what) as file:
-                done = install(at, Paths(), replace(order, what=str(file)))
-        else:
-            done = install(at, Paths(), order)
-            Path(order.what).unlink(missing_ok=True)
+        with stick.mounted(at.run / "stick", name) if told["from"] == "stick" else uploaded.taken(at, name) as file:
+            done = install(at, Paths(), replace(order, what=str(file)))
     except UpdateError as error:
+        if progress(at) is None:  # it did not come to an installation
+            Progress(at, order).end(error=error)
         log.error("%s", error)
         return errors.EXITS.get(error.code, os.EX_UNAVAILABLE)
     log.info("%s is in slot %s and runs after the next start", done.to_version, done.slot)

@@ -20,12 +20,7 @@ from portal.update.errors import UpdateError
 
 RAUC: Final = "/usr/bin/rauc"
 CONFIG: Final = Path("/etc/rauc/system.conf")
-INFO_S: Final = 300.0  # over a satellite line too
-TRIES: Final = 3
-"""Of an address RAUC makes a block device that the kernel takes away once nobody has it open. udev opens each new one
-for a moment: where it lets go before RAUC has taken hold, the device is gone (github.com/rauc/rauc/pull/1741). Nothing
-is written by then."""
-_NOT_MOUNTED: Final = "Failed mounting bundle"
+INFO_S: Final = 300.0  # over a satellite line too: of an address it reads the end of the file, by ranges
 _PROGRESS: Final = re.compile(r"^\s*(\d{1,3})%\s+(.*)$")
 _LAST_ERROR: Final = re.compile(r"^(?:LastError|rauc.*?error|.*?[Ff]ailed.*?):\s*(.+)$")
 
@@ -59,11 +54,6 @@ def system(config: Path = CONFIG) -> System:
         raise UpdateError(errors.NO_BOX, message, "Only an installed image can be updated.") from None
 
 
-def is_url(bundle: str) -> bool:
-    """Is it fetched from somewhere, and not a file?"""
-    return bundle.startswith(("http://", "https://"))
-
-
 def info(bundle: str) -> Bundle:
     """What a file or an http address holds. Raises UpdateError, also for a signature that is not ours."""
     command = [RAUC, "info", "--output-format=json", bundle]
@@ -93,36 +83,28 @@ def install(bundle: str, boot: Path, tell: Callable[[int, str], object]) -> None
     ``tell`` is called with percent and step.
     """
     with grub.writable(boot):
-        for left in reversed(range(TRIES)):
-            reason = _attempt(bundle, tell)
-            if reason is None:
-                return
-            if left == 0 or not (is_url(bundle) and reason.startswith(_NOT_MOUNTED)):
-                message = f"RAUC did not install it: {reason}"
-                raise UpdateError(errors.INSTALL, message, "Nothing was changed. Try again.")
-
-
-def _attempt(bundle: str, tell: Callable[[int, str], object]) -> str | None:
-    """One `rauc install`; why it failed, or None."""
-    said: list[str] = []
-    try:
-        process = subprocess.Popen(
-            [RAUC, "install", bundle],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise _missing(error) from None
-    with process:
-        assert process.stdout is not None  # noqa: S101 - asked for
-        for line in process.stdout:
-            said.append(line.rstrip())
-            if (step := progress_of(line)) is not None:
-                tell(*step)
-    return None if process.returncode == 0 else reason_of(said)
+        said: list[str] = []
+        try:
+            process = subprocess.Popen(
+                [RAUC, "install", bundle],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+        except OSError as error:
+            raise _missing(error) from None
+        with process:
+            assert process.stdout is not None  # noqa: S101 - asked for
+            for line in process.stdout:
+                said.append(line.rstrip())
+                if (step := progress_of(line)) is not None:
+                    tell(*step)
+        if process.returncode != 0:
+            raise UpdateError(
+                errors.INSTALL, f"RAUC did not install it: {reason_of(said)}", "Nothing was changed. Try again."
+            )
 
 
 def progress_of(line: str) -> tuple[int, str] | None:

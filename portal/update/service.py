@@ -13,13 +13,11 @@ import logging
 import os
 import pwd
 import socket
-import stat
 import struct
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +26,7 @@ from portal import listener, privileges
 from portal.paths import Paths
 from portal.processes import python
 from portal.store import schemaback
-from portal.update import errors, installing, offer, places, records, state, stick
+from portal.update import errors, installing, offer, places, records, state, stick, uploaded
 from portal.update.errors import UpdateError
 from portal.update.places import Places
 from portal.update.slot import restart
@@ -39,7 +37,6 @@ IDLE_S: Final = 60.0
 REQUEST_S: Final = 5.0
 MAX_BYTES: Final = 64 * 1024
 PEERCRED: Final = struct.Struct("iII")
-KEPT_NAME: Final = "install"
 
 
 class Service:
@@ -117,10 +114,11 @@ class Service:
             )
         if (refusal := offer.readiness(state.load(self._at.state), places.running_slot() or "")) is not None:
             raise refusal
-        what = name if source == "stick" else str(taken(self._at, name))
+        if source == "incoming":
+            uploaded.take(self._at, name)
         order = {
             "from": source,
-            "what": what,
+            "name": name,
             "by": str(request.get("by", ""))[:80],
             "role": str(request.get("role", ""))[:20],
             "force": bool(request.get("force")),
@@ -130,36 +128,6 @@ class Service:
             python("portal.update.installing", json.dumps(order)), stdin=subprocess.DEVNULL, cwd="/"
         )
         return {"done": True}
-
-
-def taken(at: Places, name: str) -> Path:
-    """The uploaded file, root's own from here on. Raises UpdateError.
-
-    The directory is the staff pages' user's, who could put a link there, or write on while RAUC reads: a link is not
-    followed, and RAUC takes no file that somebody else has open for writing (its exclusive check asks for a lease).
-    """
-    again = "Upload it again."
-    try:
-        folder = os.open(at.incoming, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise UpdateError(errors.BUNDLE, f"{at.incoming} cannot be read: {error.strerror}.", again) from None
-    try:
-        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-        try:
-            found = os.fstat(file)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-                raise UpdateError(errors.BUNDLE, f"{name} is no file of its own.", again)
-            os.fchown(file, 0, 0)
-            os.fchmod(file, 0o600)
-        finally:
-            os.close(file)
-        kept = at.update / f"{KEPT_NAME}{Path(name).suffix}"
-        os.rename(name, kept, src_dir_fd=folder)
-    except OSError as error:
-        raise UpdateError(errors.BUNDLE, f"{name} was not uploaded whole: {error.strerror}.", again) from None
-    finally:
-        os.close(folder)
-    return kept
 
 
 def standing(at: Places, paths: Paths) -> dict[str, Any]:

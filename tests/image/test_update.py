@@ -10,7 +10,7 @@ import json
 import random
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -214,25 +214,40 @@ def look_for_sticks(desk: StaffBrowser) -> str:
     return page.decode()
 
 
+def waited(place: Place, enough: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The progress of an installation, once it is as far as that."""
+    end_s = time.monotonic() + 900
+    while (told := standing(place)["progress"]) is None or not enough(told):
+        assert time.monotonic() < end_s, told
+        time.sleep(1)
+    return dict(told)
+
+
 def press_install(place: Place, desk: StaffBrowser, name: str, where: str) -> None:
     """The button beside a file on the page, until the page offers to restart."""
     status, page = desk.post(f"{PAGE}/install", **{"from": where, "name": name})
     assert status == 303, page
-    end_s = time.monotonic() + 900
-    while (told := standing(place)["progress"]) is None or not told["ended"]:
-        assert time.monotonic() < end_s, told
-        time.sleep(2)
-    assert told["error"] is None
+    assert waited(place, lambda told: bool(told["ended"]))["error"] is None
     assert f"Versi {updates.VERSION} sudah terpasang" in desk.get(PAGE)
     trial = standing(place)["trial"]
     assert (trial["phase"], trial["version"], trial["by"]) == ("installed", updates.VERSION, "teknisi")
 
 
 @pytest.mark.long
-def test_it_comes_from_an_address(place: Place, update: Path) -> None:
+def test_it_comes_from_an_address_over_a_line_that_breaks(place: Place, update: Path) -> None:
+    """The server is gone for a while in the middle of it: what has come by then does not come again."""
     with served(place, update.parent) as url:
-        assert install(place, f"{url}/{update.name}")["to"] == updates.VERSION
+        place.machine.run(["systemd-run", "--unit=fetch", "gerbang", "update", "install", f"{url}/{update.name}"])
+        waited(place, lambda told: told["step"] == "fetch" and told["percent"] >= 5)
+    time.sleep(3)
+    (before,) = place.machine.run("stat -c %s /data/update/coming-*").split()
+    assert standing(place)["progress"]["ended"] is False
+    with served(place, update.parent):
+        told = waited(place, lambda told: bool(told["ended"]))
+    assert (told["error"], told["to"], told["what"]) == (None, updates.VERSION, update.name)
+    assert 0 < int(before) < update.stat().st_size
     assert standing(place)["trial"]["phase"] == "installed"
+    assert "coming-" not in place.machine.run(["ls", "/data/update"])
 
 
 @pytest.mark.long

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ import msgspec
 import pytest
 
 from portal.update import delta, deltaapply, deltaformat, errors
-from portal.update.deltaapply import UrlSource
 from portal.update.errors import UpdateError
+from tests.update.conftest import Server
 
 PIECE, MARGIN = 256 * 1024, 128 * 1024
 pytestmark = pytest.mark.usefixtures("needs_zstd")
@@ -151,86 +149,36 @@ def test_a_patch_that_unpacks_to_more_than_its_piece_is_stopped(
 # --- over a line ----------------------------------------------------------------------------------------------------
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Gives out one file; breaks the first ``breaks`` connections after 7000 bytes, and knows ranges or not."""
-
-    content = b""
-    breaks = 0
-    ranges = True
-    sent = 0
-    asked: list[str | None]
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        if self.path != "/delta":
-            self.send_error(404)
-            return
-        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.server.ranges else 0
-        content = self.server.content[first:]
-        self.send_response(206 if wanted and self.server.ranges else 200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        part = content
-        if self.server.breaks:
-            self.server.breaks -= 1
-            part = content[:7000]
-        self.server.sent += len(part)
-        self.wfile.write(part)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def server(made: Path) -> Iterator[Server]:
-    found = Server(("127.0.0.1", 0), Handler)
-    found.content, found.asked = made.read_bytes(), []
-    thread = threading.Thread(target=found.serve_forever, daemon=True)
-    thread.start()
-    yield found
-    found.shutdown()
-    found.server_close()
-    thread.join()
-
-
-def url(server: Server, path: str = "/delta") -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}{path}"
-
-
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deltaapply, "PAUSE_S", 0.0)
+def offered(server: Server, made: Path) -> Server:
+    server.content = made.read_bytes()
+    return server
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_line_that_breaks_is_gone_on_with(
-    images: tuple[Path, Path], server: Server, tmp_path: Path, ranges: bool
+    images: tuple[Path, Path], offered: Server, tmp_path: Path, ranges: bool
 ) -> None:
-    server.breaks, server.ranges = (10**6, True) if ranges else (1, False)
-    apply(url(server), images[0], tmp_path / "out")
+    offered.breaks, offered.ranges = (10**6, True) if ranges else (1, False)
+    apply(offered.url, images[0], tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == images[1].read_bytes()
     if ranges:
-        assert server.sent == len(server.content), "no byte twice"
+        assert offered.sent == len(offered.content), "no byte twice"
 
 
 def test_a_line_that_ends_leaves_what_was_made_and_the_next_try_goes_on(
-    images: tuple[Path, Path], server: Server, tmp_path: Path
+    images: tuple[Path, Path], offered: Server, tmp_path: Path
 ) -> None:
-    whole = server.content
-    server.content = whole[: len(whole) * 2 // 3]
+    offered.lasts = len(offered.content) * 2 // 3
     with pytest.raises(UpdateError) as error:
-        apply(url(server), images[0], tmp_path / "out")
+        apply(offered.url, images[0], tmp_path / "out")
     assert error.value.code == errors.FETCH and not (tmp_path / "out").exists()
-    assert (tmp_path / "out.part").stat().st_size >= 2 * PIECE
-    server.content, server.sent = whole, 0
-    apply(url(server), images[0], tmp_path / "out")
+    made = deltaapply.there(tmp_path / "out")
+    assert made == (tmp_path / "out.part").stat().st_size >= 2 * PIECE
+    offered.lasts = 1 << 60
+    apply(offered.url, images[0], tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == images[1].read_bytes()
-    assert not (tmp_path / "out.part").exists()
+    assert deltaapply.there(tmp_path / "out") == 0 and not (tmp_path / "out.part").exists()
 
 
 def test_a_rebuild_of_something_else_that_lies_there_does_no_harm(
@@ -240,16 +188,6 @@ def test_a_rebuild_of_something_else_that_lies_there_does_no_harm(
         (tmp_path / "out.part").write_bytes(content)
         apply(str(made), images[0], tmp_path / "out")
         assert (tmp_path / "out").read_bytes() == images[1].read_bytes()
-
-
-def test_an_address_that_is_wrong_is_told_at_once(images: tuple[Path, Path], server: Server, tmp_path: Path) -> None:
-    with pytest.raises(UpdateError) as error:
-        apply(url(server, "/nothing"), images[0], tmp_path / "out")
-    assert error.value.code == errors.FETCH and len(server.asked) == 1
-    server.shutdown()
-    with pytest.raises(UpdateError) as error:
-        UrlSource("http://127.0.0.1:9/delta", lambda _: None).read(1)
-    assert error.value.code == errors.FETCH
 
 
 # --- as a program ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,22 @@ import msgspec
 import pytest
 
 from portal.paths import Paths
-from portal.update import asking, errors, facts, grub, installing, places, rauc, records, service, slot, state, stick
+from portal.update import (
+    asking,
+    errors,
+    facts,
+    fetching,
+    grub,
+    installing,
+    places,
+    rauc,
+    records,
+    service,
+    slot,
+    state,
+    stick,
+    uploaded,
+)
 from portal.update.asking import Updates
 from portal.update.errors import UpdateError
 from portal.update.installing import Order
@@ -131,6 +146,56 @@ def test_what_may_not_be_installed_is_refused_before_anything_is_written(
     assert error.value.code == code and played.saw == [] and state.load(at.state) == before
 
 
+URL = f"http://198.18.0.1/{NAME}?day=3"
+
+
+def test_an_address_is_asked_what_it_has_before_that_is_fetched_and_again_after(
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    steps: list[tuple[int, str]] = []
+
+    def info(what: str) -> Bundle:
+        asked.append(what)
+        return played.bundle
+
+    def whole(url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object]) -> Path:
+        assert asked == [url]
+        room(5)
+        with pytest.raises(UpdateError, match="MB free"):
+            room(1 << 60)
+        tell(50)
+        (folder / "coming-1").touch()
+        return folder / "coming-1"
+
+    monkeypatch.setattr(rauc, "info", info)
+    monkeypatch.setattr(fetching, "whole", whole)
+    assert installing.install(at, paths, order(what=URL), lambda *step: steps.append(step)).to_version == "0.3.0"
+    assert asked == [URL, str(at.update / "coming-1")] and len(played.saw) == 1
+    assert steps == [(0, "check"), (25, "fetch"), (70, "Checking bundle done."), (100, "Installing done.")]
+    assert list(at.update.glob("coming-*")) == []
+    told = installing.progress(at)
+    assert told is not None and told["what"] == NAME
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "0.1.0"])
+def test_what_an_address_should_not_give_is_not_fetched(
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    played.bundle = Bundle("gerbang-x86", version)
+    monkeypatch.setattr(fetching, "whole", lambda *_: pytest.fail("it was fetched"))
+    with pytest.raises(UpdateError) as error:
+        installing.install(at, paths, order(what=URL))
+    assert error.value.code in (errors.SAME, errors.DOWNGRADE) and played.saw == []
+
+
+def test_what_an_earlier_try_left_goes_with_the_next_installation(at: Places, paths: Paths, played: Rauc) -> None:
+    for name in ("coming-1", "coming-rebuilt.raucb.part", "coming-upload.raucb"):
+        (at.update / name).touch()
+    installing.install(at, paths, order(what=str(at.update / "coming-upload.raucb")))
+    assert [path.name for path in at.update.glob("coming-*")] == ["coming-upload.raucb"]
+
+
 def test_one_at_a_time(at: Places, paths: Paths, played: Rauc) -> None:
     with installing._locked(at), pytest.raises(UpdateError) as error:
         installing.install(at, paths, order())
@@ -209,20 +274,20 @@ def test_an_upload_becomes_roots_own_before_a_child_reads_it(ask: Updates, at: P
     ((told, child),) = started
     assert told == {
         "from": "incoming",
-        "what": str(at.update / "install.raucb"),
+        "name": NAME,
         "by": "tono",
         "role": "technician",
         "force": True,
     }
-    assert (at.update / "install.raucb").read_bytes() == b"bundle" and list(at.incoming.iterdir()) == []
-    assert (at.update / "install.raucb").stat().st_mode & 0o777 == 0o600
+    own = at.update / "coming-upload.raucb"
+    assert own.read_bytes() == b"bundle" and own.stat().st_mode & 0o777 == 0o600 and list(at.incoming.iterdir()) == []
     for again in (lambda: ask.install("stick", NAME, "tono", "technician"), ask.sticks, lambda: ask.reboot("tono")):
         with pytest.raises(UpdateError) as error:
             again()
         assert error.value.code == errors.BUSY
     child.over = True
     ask.install("stick", NAME, "tono", "technician")
-    assert started[1][0]["from"] == "stick" and started[1][0]["what"] == NAME
+    assert started[1][0]["from"] == "stick" and started[1][0]["name"] == NAME
     started[1][1].over = True
 
 
@@ -246,6 +311,94 @@ def test_what_is_no_file_of_its_own_is_not_taken(
     assert error.value.code == errors.BUNDLE and started == []
     with contextlib.suppress(FileNotFoundError):
         assert (at.update / "secret").stat().st_mode & 0o777 == 0o644
+
+
+# --- the service's child --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def child(at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    monkeypatch.setattr(installing, "Places", lambda: at)
+    monkeypatch.setattr(installing, "Paths", lambda: paths)
+
+    def run(source: str, **changes: Any) -> int:
+        told = {"from": source, "name": NAME, "by": "tono", "role": "technician", "force": False} | changes
+        return installing.main(json.dumps(told))
+
+    return run
+
+
+@pytest.fixture
+def handed(at: Places) -> Path:
+    """An upload that was taken."""
+    os.chown(at.incoming, 4711, 4712)
+    (at.incoming / NAME).write_bytes(b"bundle")
+    uploaded.take(at, NAME)
+    assert list(at.incoming.iterdir()) == []
+    return at.incoming / NAME
+
+
+def test_an_upload_is_installed_under_its_own_name(at: Places, child: Callable[..., int], handed: Path) -> None:
+    assert child("incoming") == 0
+    told = installing.progress(at)
+    assert told is not None and (told["what"], told["to"]) == (NAME, "0.3.0")
+    assert not handed.exists() and list(at.update.glob("coming-*")) == []
+
+
+def test_an_upload_that_needs_to_be_meant_is_there_again(
+    at: Places, child: Callable[..., int], handed: Path, played: Rauc
+) -> None:
+    """Who is told to tick the box above the button finds both, and need not upload it again."""
+    played.bundle = Bundle("gerbang-x86", "0.1.0")
+    assert child("incoming") == os.EX_DATAERR
+    told = installing.progress(at)
+    assert told is not None and told["error"]["code"] == errors.DOWNGRADE
+    found = handed.stat()
+    assert (found.st_uid, found.st_gid) == (4711, 4712) and handed.read_bytes() == b"bundle"
+    assert list(at.update.glob("coming-*")) == []
+    uploaded.take(at, NAME)
+    assert child("incoming", force=True) == 0
+
+
+def test_an_upload_that_is_no_good_is_gone(at: Places, child: Callable[..., int], handed: Path, played: Rauc) -> None:
+    played.bundle = Bundle("gerbang-pi", "0.3.0")
+    assert child("incoming") == os.EX_DATAERR
+    assert not handed.exists() and list(at.update.glob("coming-*")) == []
+
+
+def test_what_cannot_be_given_back_is_gone(at: Places, child: Callable[..., int], handed: Path, played: Rauc) -> None:
+    played.failure = UpdateError(errors.INSTALL, "no", "")
+    at.incoming.rmdir()
+    at.incoming.symlink_to(at.boot)
+    assert child("incoming") != 0
+    assert not (at.boot / NAME).exists() and list(at.update.glob("coming-*")) == []
+
+
+def test_a_stick_that_was_pulled_is_told_on_the_page(
+    at: Places, child: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was there when somebody looked; the installation never began."""
+
+    @contextlib.contextmanager
+    def mounted(where: Path, name: str) -> Iterator[Path]:
+        raise UpdateError(errors.NO_STICK, f"No stick has {name}.", "")
+        yield where
+
+    monkeypatch.setattr(stick, "mounted", mounted)
+    assert child("stick") == os.EX_NOINPUT
+    told = installing.progress(at)
+    assert told is not None and told["ended"] and told["error"]["code"] == errors.NO_STICK
+
+
+def test_the_child_leaves_the_progress_of_another_installation_alone(
+    at: Places, child: Callable[..., int], handed: Path
+) -> None:
+    other = installing.Progress(at, order(by="budi"))
+    with installing._locked(at):
+        assert child("incoming") == os.EX_TEMPFAIL
+    told = installing.progress(at)
+    assert told is not None and told["by"] == "budi" and not told["ended"] and handed.exists()
+    other.end()
 
 
 @pytest.mark.parametrize(("source", "name"), [("stick", "../x.raucb"), ("elsewhere", NAME), ("incoming", "x")])

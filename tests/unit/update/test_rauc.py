@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -93,36 +92,3 @@ def test_only_sticks_that_nobody_uses_are_looked_at() -> None:
         {"path": "/dev/sr0", "tran": "usb"},
     ]
     assert list(stick.partitions(listed)) == [("/dev/sdb1", "vfat"), ("/dev/sdc", "exfat")]
-
-
-GONE = (
-    "Failed mounting bundle: Failed to load dm table: Argument list too long, "
-    "check DM_VERITY, DM_CRYPT or CRYPTO_AES kernel options."
-)
-
-
-@pytest.mark.parametrize(
-    ("bundle", "reasons", "tries"),
-    [
-        ("http://10.0.0.1/a.raucb", [GONE, None], 2),
-        ("http://10.0.0.1/a.raucb", [GONE, GONE, None], 3),
-        ("http://10.0.0.1/a.raucb", [GONE] * 9, 3),
-        ("http://10.0.0.1/a.raucb", ["Failed updating slot rootfs.1", None], 1),
-        ("/data/a.raucb", [GONE, None], 1),
-    ],
-)
-def test_a_device_that_udev_closed_too_early_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, bundle: str, reasons: list[str | None], tries: int
-) -> None:
-    asked: list[str] = []
-
-    def attempt(what: str, _: object) -> str | None:
-        asked.append(what)
-        return reasons[len(asked) - 1]
-
-    monkeypatch.setattr(rauc.grub, "writable", lambda _: contextlib.nullcontext())
-    monkeypatch.setattr(rauc, "_attempt", attempt)
-    outcome = contextlib.nullcontext() if reasons[tries - 1] is None else pytest.raises(UpdateError, match="Try again")
-    with outcome:
-        rauc.install(bundle, Path("/nowhere"), lambda *_: None)
-    assert asked == [bundle] * tries
