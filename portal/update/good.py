@@ -82,7 +82,8 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
         _keep(at, paths, known, running)
     bad = verdict.kind is Kind.BAD
     tell([f"not ready {where}: {sentence}"] if bad else [f"ready {where}", *filter(None, (verdict.remark,))])
-    return os.EX_UNAVAILABLE if bad else os.EX_OK
+    # A box that waits to be set up is as it should be: no FAILED on the console of whoever stands before it.
+    return os.EX_UNAVAILABLE if bad and verdict.problems != (NO_SITE,) else os.EX_OK
 
 
 def tell(lines: Sequence[str]) -> None:

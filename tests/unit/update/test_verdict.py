@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from portal.paths import Paths
+from portal.update import good, state
 from portal.update.good import watch
+from portal.update.places import Places
 from portal.update.state import Before, Trial
 from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Line, Problem, judge
 
@@ -145,3 +150,25 @@ def test_a_proven_slot_waits_for_no_line() -> None:
     down = replace(WELL, line=replace(UP, address=False, reached=False))
     assert watched(at, (1e9, down), trial=None, bounds=replace(BOUNDS, hold_s=0)) is Kind.GOOD
     assert at.now == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "status", "begins"),
+    [
+        (WELL, os.EX_OK, "ready slot=A"),
+        (Facts((DRIFT,), UP), os.EX_UNAVAILABLE, "not ready slot=A"),
+        (Facts((NO_SITE,), None), os.EX_OK, "not ready slot=A"),
+        (Facts((NO_SITE, DRIFT), None), os.EX_UNAVAILABLE, "not ready slot=A"),
+    ],
+)
+def test_a_boot_ends_well_where_the_box_serves_or_waits_to_be_set_up(
+    facts: Facts, status: int, begins: str, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, said, marked = Places(update=tmp_path, boot=tmp_path, run=tmp_path), list[str](), list[str]()
+    state.save(at.state, state.State(proven="A"))
+    monkeypatch.setattr(good.facts, "look", lambda _: facts)
+    monkeypatch.setattr(good.grub, "mark", lambda how, slot, _: marked.append(f"{how} {slot}"))
+    monkeypatch.setattr(good, "tell", said.extend)
+    monkeypatch.setattr(good.time, "sleep", lambda _: None)
+    assert good.decide(at, paths, "A", "0.2.0", Bounds(within_s=0.0, line_s=0.0, hold_s=0.0)) == status
+    assert said[0].startswith(begins) and marked == ["good A"]
