@@ -127,8 +127,8 @@ def doctor(paths: Paths, site: Path, words: Language | None = None) -> list[Find
     found += _uplink(paths.database, tell)
     if config is not None:
         found += [_resolver(config, tell), machine.radio(config, tell), _pool(config, paths, tell)]
-    found += [machine.time_of_day(tell), machine.disk(paths.data, tell), *machine.wear(paths.data, tell)]
-    found += [*machine.memory(tell), *machine.temperature(tell)]
+    found += [machine.time_of_day(tell), machine.disk(paths.data, tell), *machine.twin(tell)]
+    found += [*machine.wear(paths.data, tell), *machine.memory(tell), *machine.temperature(tell)]
     found += _database(paths.database, tell)
     found += _certificates(config, paths, tell)
     found += _netctl(paths, tell)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from portal import clock
+from portal.box import disks
 from portal.config import SiteConfig
 from portal.technician.findings import Finding, Tell
 
@@ -41,6 +42,12 @@ def disk(path: Path, tell: Tell) -> Finding:
     if counts.f_files and counts.f_favail < MIN_FREE_INODES:
         return tell("fail", "disk", "disk-files", path=str(path), count=str(counts.f_favail))
     return tell("ok", "disk", "disk", path=str(path), free=free)
+
+
+def twin(tell: Tell) -> Iterator[Finding]:
+    """A second disk of Gerbang's, where there is one."""
+    if disks.has_twin():
+        yield tell("fail", "disk", "disk-twin")
 
 
 def wear(path: Path, tell: Tell, sys: Path = Path("/sys")) -> Iterator[Finding]:

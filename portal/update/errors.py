@@ -22,6 +22,7 @@ REQUEST: Final = "request"
 ROOM: Final = "room"
 SAME: Final = "same"
 TRIAL: Final = "trial"  # what runs is on trial itself
+TWIN: Final = "twin"  # there is a second disk of Gerbang's
 UNREACHABLE: Final = "unreachable"
 VERSION: Final = "version"  # the bundle's version says nothing
 
@@ -29,6 +30,7 @@ VERSION: Final = "version"  # the bundle's version says nothing
 EXITS: Final = {
     BUSY: os.EX_TEMPFAIL,
     TRIAL: os.EX_TEMPFAIL,
+    TWIN: os.EX_TEMPFAIL,
     DENIED: os.EX_NOPERM,
     ROOM: os.EX_CANTCREAT,
     FETCH: os.EX_NOINPUT,

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from portal import site
-from portal.box import screen
+from portal.box import disks, screen
 from portal.box.places import Places as Box
 from portal.paths import Paths
 from portal.store import schemaback
@@ -81,7 +81,9 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
     if running is not None:
         _keep(at, paths, known, running)
     bad = verdict.kind is Kind.BAD
-    tell([f"not ready {where}: {sentence}"] if bad else [f"ready {where}", *filter(None, (verdict.remark,))])
+    twin = f"{disks.TWIN} Take one out, and start the box again." if disks.has_twin() else ""
+    first = f"not ready {where}: {sentence}" if bad else f"ready {where}"
+    tell([first, *filter(None, (verdict.remark, twin))])
     # A box that waits to be set up is as it should be: no FAILED on the console of whoever stands before it.
     return os.EX_UNAVAILABLE if bad and verdict.problems != (NO_SITE,) else os.EX_OK
 

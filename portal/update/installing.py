@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from portal.box import disks
 from portal.paths import Paths
 from portal.update import deltaapply, errors, facts, fetching, offer, places, rauc, records, state, stick, uploaded
 from portal.update.errors import UpdateError
@@ -67,6 +68,8 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
     known = state.load(at.state)
     if (refusal := offer.readiness(known, running)) is not None:
         raise refusal
+    if disks.has_twin():
+        raise UpdateError(errors.TWIN, disks.TWIN, "Take out the one that is not this box's, and try again.")
     system = rauc.system()
     version = places.version()
     terms = Terms(system.compatible, version, order.force, at.update, 2 * _database_bytes(paths))

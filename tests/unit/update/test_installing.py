@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from portal.box import disks
 from portal.paths import Paths
 from portal.update import (
     asking,
@@ -134,6 +135,7 @@ def test_what_rauc_refuses_leaves_no_trial_and_is_told(at: Places, paths: Paths,
         (lambda p, at, _: state.save(at.state, State(proven="B")), errors.TRIAL),
         (lambda p, at, patch: patch.setattr(places, "free_bytes", lambda _: 1000), errors.ROOM),
         (lambda p, at, patch: patch.setattr(places, "running_slot", lambda: None), errors.NO_BOX),
+        (lambda p, at, patch: patch.setattr(disks, "has_twin", lambda: True), errors.TWIN),
     ],
 )
 def test_what_may_not_be_installed_is_refused_before_anything_is_written(

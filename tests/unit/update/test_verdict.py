@@ -172,3 +172,14 @@ def test_a_boot_ends_well_where_the_box_serves_or_waits_to_be_set_up(
     monkeypatch.setattr(good.time, "sleep", lambda _: None)
     assert good.decide(at, paths, "A", "0.2.0", Bounds(within_s=0.0, line_s=0.0, hold_s=0.0)) == status
     assert said[0].startswith(begins) and marked == ["good A"]
+
+
+def test_a_second_disk_is_told_beside_whatever_is_so(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, said = Places(update=tmp_path, boot=tmp_path, run=tmp_path), list[str]()
+    monkeypatch.setattr(good.facts, "look", lambda _: WELL)
+    monkeypatch.setattr(good.disks, "has_twin", lambda: True)
+    monkeypatch.setattr(good, "tell", said.extend)
+    assert good.decide(at, paths, None, "0.2.0", Bounds()) == os.EX_OK
+    assert said[0].startswith("ready") and "two disks" in said[1]
