@@ -172,11 +172,40 @@ def codes(place: Place) -> list[str]:
     return [one["code"] for one in history]
 
 
+def test_a_second_disk_of_gerbangs_is_told_and_harms_nothing(place: Place, image: Path, tmp_path: Path) -> None:
+    place.phones[0].dhcp()
+    place.phones[0].login()
+    with twin(place, image, tmp_path):
+        done = place.machine.try_run(["gerbang", "doctor", "--json"])
+        assert "two disks of Gerbang's" in done.stdout
+        done = place.machine.try_run(["gerbang", "update", "install", BUNDLE, "--json"])
+        assert done.returncode == 75 and json.loads(done.stdout)["error"]["code"] == "twin"
+    assert "two disks" not in place.machine.try_run(["gerbang", "doctor", "--json"]).stdout
+    assert place.phones[0].is_online()
+    place.assert_whole("after the other disk was taken out")
+    assert "/dev/vda4 /data ext4 rw" in place.machine.read("/proc/mounts")
+
+
+@contextmanager
+def twin(place: Place, image: Path, tmp_path: Path) -> Iterator[None]:
+    """A stick with the image on it, while the box runs from its own disk."""
+    stick = tmp_path / "twin"
+    subprocess.run(["cp", "--sparse=always", image, stick], check=True)
+    place.machine.plug_stick(stick)
+    place.machine.run("until test -e /dev/sda4; do sleep 0.5; done; udevadm settle", timeout_s=60)
+    yield
+    place.machine.pull_stick()
+    place.machine.run("while test -e /dev/sda4; do sleep 0.5; done; udevadm settle", timeout_s=60)
+
+
 @pytest.mark.long
-def test_it_comes_by_upload_and_on_a_stick(place: Place, update: Path, tmp_path: Path) -> None:
+def test_it_comes_by_upload_and_on_a_stick(place: Place, image: Path, update: Path, tmp_path: Path) -> None:
     place.phones[0].dhcp()
     desk = place.technician()
     upload(desk, update)
+    with twin(place, image, tmp_path):
+        assert press(place, desk, update.name, "incoming")["error"]["code"] == "twin"
+        assert "Ada dua disk Gerbang" in desk.get(PAGE)
     press_install(place, desk, update.name, "incoming")
 
     assert "Tidak ada berkas pembaruan di flashdisk." in look_for_sticks(desk)
@@ -223,11 +252,16 @@ def waited(place: Place, enough: Callable[[dict[str, Any]], bool]) -> dict[str, 
     return dict(told)
 
 
-def press_install(place: Place, desk: StaffBrowser, name: str, where: str) -> None:
-    """The button beside a file on the page, until the page offers to restart."""
+def press(place: Place, desk: StaffBrowser, name: str, where: str) -> dict[str, Any]:
+    """The button beside a file on the page; what has come of it in the end."""
     status, page = desk.post(f"{PAGE}/install", **{"from": where, "name": name})
     assert status == 303, page
-    assert waited(place, lambda told: bool(told["ended"]))["error"] is None
+    return waited(place, lambda told: bool(told["ended"]))
+
+
+def press_install(place: Place, desk: StaffBrowser, name: str, where: str) -> None:
+    """The button beside a file on the page, until the page offers to restart."""
+    assert press(place, desk, name, where)["error"] is None
     assert f"Versi {updates.VERSION} sudah terpasang" in desk.get(PAGE)
     trial = standing(place)["trial"]
     assert (trial["phase"], trial["version"], trial["by"]) == ("installed", updates.VERSION, "teknisi")
