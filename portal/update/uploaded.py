@@ -17,8 +17,9 @@ from portal.update.errors import UpdateError
 from portal.update.fetching import PREFIX
 from portal.update.places import Places
 
-NO_GOOD: Final = frozenset({errors.BUNDLE, errors.COMPATIBLE, errors.DELTA, errors.DELTA_SLOT})
-"""It will never be installed here; what failed for another reason can be, once that is away or the force is meant."""
+NO_GOOD: Final = frozenset({errors.BUNDLE, errors.COMPATIBLE, errors.DELTA, errors.DELTA_SLOT, errors.INSTALL})
+"""It will never be installed here, or may be damaged, and would pass for the same file uploaded again. What failed for
+another reason can be installed, once that is away or the force is meant."""
 
 
 def take(at: Places, name: str) -> None:

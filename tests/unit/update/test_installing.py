@@ -362,6 +362,15 @@ def test_an_upload_that_needs_to_be_meant_is_there_again(
     assert child("incoming", force=True) == 0
 
 
+def test_an_upload_that_rauc_could_not_install_is_gone(
+    at: Places, child: Callable[..., int], handed: Path, played: Rauc
+) -> None:
+    """It may be damaged behind its signature: kept, it would pass for the one that is uploaded again."""
+    played.failure = UpdateError(errors.INSTALL, "RAUC did not install it: a block is damaged.", "")
+    assert child("incoming") != 0
+    assert not handed.exists() and list(at.update.glob("coming-*")) == []
+
+
 def test_an_upload_that_is_no_good_is_gone(at: Places, child: Callable[..., int], handed: Path, played: Rauc) -> None:
     played.bundle = Bundle("gerbang-pi", "0.3.0")
     assert child("incoming") == os.EX_DATAERR
@@ -369,7 +378,7 @@ def test_an_upload_that_is_no_good_is_gone(at: Places, child: Callable[..., int]
 
 
 def test_what_cannot_be_given_back_is_gone(at: Places, child: Callable[..., int], handed: Path, played: Rauc) -> None:
-    played.failure = UpdateError(errors.INSTALL, "no", "")
+    played.failure = UpdateError(errors.RAUC, "no", "")
     at.incoming.rmdir()
     at.incoming.symlink_to(at.boot)
     assert child("incoming") != 0
