@@ -52,12 +52,9 @@ class FileSource:
 def opened(what: str) -> Iterator[Source]:
     """A file, or an http or https address. Raises UpdateError."""
     if is_url(what):
-        source = UrlSource(what)
-        try:
+        with contextlib.closing(UrlSource(what)) as source:
             source.open()
             yield source
-        finally:
-            source.close()
         return
     with contextlib.ExitStack() as stack:
         try:

@@ -5,6 +5,7 @@ It must not know what is in them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -15,7 +16,7 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from portal.update import errors
 from portal.update.errors import UpdateError
@@ -72,7 +73,7 @@ class UrlSource:
                     found += data
                     self._at += len(data)
             except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500:
+                if _is_refusal(error):
                     raise self._failed(error) from None
                 problem = error
             if len(found) < size:
@@ -109,11 +110,16 @@ class UrlSource:
         return remote
 
     def _failed(self, error: Exception) -> UpdateError:
-        if isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500:
+        if _is_refusal(error):
             return UpdateError(errors.FETCH, f"{self._url}: {error.reason}.", "Check the address.")
         reason = "the connection ended too soon" if isinstance(error, http.client.IncompleteRead) else error
         message = f"{self._url} cannot be fetched: {reason}."
         return UpdateError(errors.FETCH, message, "Check address and line, and try again: what has come is kept.")
+
+
+def _is_refusal(error: Exception) -> TypeGuard[urllib.error.HTTPError]:
+    """Would the server say the same to another try?"""
+    return isinstance(error, urllib.error.HTTPError) and 400 <= error.code < 500
 
 
 def _described(response: Any) -> tuple[int, Remote]:
@@ -136,8 +142,7 @@ def whole(url: str, folder: Path, room: Callable[[int], object], tell: Callable[
     file's name is made of address, size and validator, so that two files never become one; what others left goes.
     Raises UpdateError, OSError.
     """
-    source = UrlSource(url)
-    try:
+    with contextlib.closing(UrlSource(url)) as source:
         remote = source.open()
         if remote.size is None:
             message = f"{url}: the server does not say how long the file is."
@@ -152,8 +157,6 @@ def whole(url: str, folder: Path, room: Callable[[int], object], tell: Callable[
                 tell(there * 100 // remote.size)
                 there += file.write(source.read(min(CHUNK, remote.size - there)))
             os.fsync(file.fileno())
-    finally:
-        source.close()
     return path
 
 
