@@ -49,10 +49,10 @@ class FileSource:
 
 
 @contextlib.contextmanager
-def opened(what: str) -> Iterator[Source]:
-    """A file, or an http or https address. Raises UpdateError."""
+def opened(what: str, kbit: int | None = None) -> Iterator[Source]:
+    """A file, or an http or https address, of which at most ``kbit`` come. Raises UpdateError."""
     if is_url(what):
-        with contextlib.closing(UrlSource(what)) as source:
+        with contextlib.closing(UrlSource(what, kbit)) as source:
             source.open()
             yield source
         return

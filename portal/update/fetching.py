@@ -22,6 +22,7 @@ from portal.update import errors
 from portal.update.errors import UpdateError
 
 CHUNK: Final = 256 * 1024
+BITS: Final = 8
 TRIES: Final = 6
 PAUSE_S: Final = 2.0  # doubled with each try that brought nothing
 FETCH_S: Final = 60.0
@@ -44,11 +45,14 @@ class Remote:
 
 class UrlSource:
     """What lies at an address, from its beginning to its end. A broken connection is gone on with where it ended
-    (RFC 9110 14.2); a server that knows no ranges is read anew up to there.
+    (RFC 9110 14.2); a server that knows no ranges is read anew up to there. At most ``kbit`` are taken of the line,
+    since nobody shapes what comes for the box itself; None: all of it.
     """
 
-    def __init__(self, url: str, sleep: Callable[[float], object] = time.sleep) -> None:
+    def __init__(self, url: str, kbit: int | None = None, sleep: Callable[[float], object] = time.sleep) -> None:
         self._url, self._sleep = url, sleep
+        self._s_per_byte = 0.0 if kbit is None else BITS / 1000 / kbit
+        self._due_s = time.monotonic()
         self._at = 0
         self._response: Any = None
         self._remote: Remote | None = None
@@ -72,6 +76,7 @@ class UrlSource:
                 while len(found) < size and (data := self._response.read(min(CHUNK, size - len(found)))):
                     found += data
                     self._at += len(data)
+                    self._pace(len(data))
             except (OSError, http.client.HTTPException) as error:
                 if _is_refusal(error):
                     raise self._failed(error) from None
@@ -94,6 +99,13 @@ class UrlSource:
             self._response.close()
         self._response = None
 
+    def _pace(self, size: int) -> None:
+        """Wait until so many bytes may have come. A slow stretch is not made up for by a fast one."""
+        now_s = time.monotonic()
+        self._due_s = max(self._due_s + size * self._s_per_byte, now_s)
+        if self._due_s > now_s:
+            self._sleep(self._due_s - now_s)
+
     def _opened(self) -> Remote:
         wanted = {"Range": f"bytes={self._at}-"} if self._at else {}
         request = urllib.request.Request(self._url, headers=wanted)  # noqa: S310 - see is_url
@@ -106,6 +118,7 @@ class UrlSource:
         left = self._at - first
         while left and (data := response.read(min(CHUNK, left))):
             left -= len(data)
+            self._pace(len(data))
         self._response, self._remote = response, remote
         return remote
 
@@ -135,14 +148,16 @@ def _described(response: Any) -> tuple[int, Remote]:
     return first, Remote(told, f"{headers['ETag']} {headers['Last-Modified']}")
 
 
-def whole(url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object]) -> Path:
-    """Fetch a file into ``folder``, behind what an earlier try has brought of the same one.
+def whole(
+    url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object], kbit: int | None = None
+) -> Path:
+    """Fetch a file into ``folder``, behind what an earlier try has brought of the same one, with at most ``kbit``.
 
     ``room`` is called with the bytes that will come, and raises where they are too many; ``tell`` with percent. The
     file's name is made of address, size and validator, so that two files never become one; what others left goes.
     Raises UpdateError, OSError.
     """
-    with contextlib.closing(UrlSource(url)) as source:
+    with contextlib.closing(UrlSource(url, kbit)) as source:
         remote = source.open()
         if remote.size is None:
             message = f"{url}: the server does not say how long the file is."

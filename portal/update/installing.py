@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from portal import site
 from portal.box import disks
 from portal.paths import Paths
 from portal.update import deltaapply, errors, facts, fetching, offer, places, rauc, records, state, stick, uploaded
@@ -72,7 +73,8 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
         raise UpdateError(errors.TWIN, disks.TWIN, "Take out the one that is not this box's, and try again.")
     system = rauc.system()
     version = places.version()
-    terms = Terms(system.compatible, version, order.force, at.update, 2 * _database_bytes(paths))
+    spare_bytes = 2 * _database_bytes(paths)
+    terms = Terms(system.compatible, version, order.force, at.update, spare_bytes, _half_of_the_line(paths))
     tell(0, "check")
     with _bundle(at, order, system.devices[running], terms, tell) as (what, found):
         trial = Trial(
@@ -136,7 +138,7 @@ def _locked(at: Places) -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """On which a bundle is taken: ``spare_bytes`` of ``folder``'s disk are for the copy of the database that the first
-    start of a new version makes.
+    start of a new version makes; what is fetched takes at most ``kbit`` of the line (None: all of it).
     """
 
     compatible: str
@@ -144,6 +146,7 @@ class Terms:
     force: bool
     folder: Path
     spare_bytes: int
+    kbit: int | None
 
     def taken(self, bundle: Bundle) -> Bundle:
         """Raises UpdateError."""
@@ -164,13 +167,13 @@ def _bundle(at: Places, order: Order, slot: Path, terms: Terms, tell: Tell) -> I
     if offer.is_delta(order.what.partition("?")[0]):
         whole = at.update / f"{fetching.PREFIX}rebuilt.raucb"
         fetching.forget(at.update, whole, Path(order.what))
-        with deltaapply.opened(order.what) as source:
+        with deltaapply.opened(order.what, terms.kbit) as source:
             head = deltaapply.read_head(source)
             terms.room(head.new_bytes - deltaapply.there(whole))
             deltaapply.rebuild(source, head, slot, whole, lambda done: tell(done // 2, "delta"))
     elif fetching.is_url(order.what):
         terms.taken(rauc.info(order.what))  # before hundreds of megabytes come for nothing
-        whole = fetching.whole(order.what, at.update, terms.room, lambda done: tell(done // 2, "fetch"))
+        whole = fetching.whole(order.what, at.update, terms.room, lambda done: tell(done // 2, "fetch"), terms.kbit)
     else:
         fetching.forget(at.update, Path(order.what))
         found = terms.taken(rauc.info(order.what))
@@ -181,6 +184,15 @@ def _bundle(at: Places, order: Order, slot: Path, terms: Terms, tell: Tell) -> I
         yield str(whole), terms.taken(rauc.info(str(whole)))
     finally:
         whole.unlink(missing_ok=True)
+
+
+def _half_of_the_line(paths: Paths) -> int | None:
+    """What is left for the people who are online meanwhile; None where nobody has said how fast the line is."""
+    try:
+        down_kbit = site.load(paths.site).uplink.down_kbit
+    except site.SiteErrors:
+        return None
+    return None if down_kbit is None else down_kbit // 2
 
 
 def _database_bytes(paths: Paths) -> int:

@@ -15,6 +15,19 @@ CONTENT = random.Random(11).randbytes(1_500_000)
 CHUNK = 100_000
 
 
+class Clock:
+    """In the place of the module time."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self._now_s
+
+    def sleep(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
 @pytest.fixture(autouse=True)
 def offered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "CHUNK", CHUNK)
@@ -90,10 +103,37 @@ def test_two_files_never_become_one(server: Server, tmp_path: Path, attribute: s
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_file_that_changes_while_it_comes_is_told(server: Server, tmp_path: Path, ranges: bool) -> None:
     server.breaks, server.ranges = 1, ranges
-    source = fetching.UrlSource(server.url, lambda _: setattr(server, "version", "2"))
+    source = fetching.UrlSource(server.url, sleep=lambda _: setattr(server, "version", "2"))
     with pytest.raises(UpdateError, match="not the file any more") as error:
         source.read(100_000)
     assert error.value.code == errors.FETCH
+
+
+@pytest.mark.parametrize(("kbit", "line_kbit", "seconds"), [(None, 4000, 3), (2000, 4000, 6), (4000, 2000, 6)])
+def test_it_takes_no_more_of_the_line_than_it_may_and_all_of_a_slower_one(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kbit: int | None, line_kbit: int, seconds: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(fetching, "time", clock)
+    source = fetching.UrlSource(server.url, kbit, clock.sleep)
+    for _ in range(len(CONTENT) // CHUNK):
+        source.read(CHUNK)
+        clock.sleep(CHUNK * 8 / 1000 / line_kbit)
+    source.close()
+    assert clock.monotonic() == pytest.approx(seconds, rel=0.05)
+
+
+def test_after_a_slow_stretch_it_is_no_faster_than_before(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(fetching, "time", clock)
+    source = fetching.UrlSource(server.url, 8000, clock.sleep)
+    source.read(CHUNK)
+    clock.sleep(3600)
+    source.read(CHUNK)
+    before_s = clock.monotonic()
+    source.read(1_000_000)
+    source.close()
+    assert clock.monotonic() - before_s == pytest.approx(1)
 
 
 def test_without_room_nothing_is_fetched(server: Server, tmp_path: Path) -> None:

@@ -151,9 +151,14 @@ def test_what_may_not_be_installed_is_refused_before_anything_is_written(
 URL = f"http://198.18.0.1/{NAME}?day=3"
 
 
+@pytest.mark.parametrize(
+    ("written", "half"),
+    [("", None), ("[uplink]\ndown_kbit = 8000\nup_kbit = 2000\n", 4000), ("[uplink\n", None)],
+)
 def test_an_address_is_asked_what_it_has_before_that_is_fetched_and_again_after(
-    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch, written: str, half: int | None
 ) -> None:
+    paths.site.write_text(paths.site.read_text() + written)
     asked: list[str] = []
     steps: list[tuple[int, str]] = []
 
@@ -161,8 +166,10 @@ def test_an_address_is_asked_what_it_has_before_that_is_fetched_and_again_after(
         asked.append(what)
         return played.bundle
 
-    def whole(url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object]) -> Path:
-        assert asked == [url]
+    def whole(
+        url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object], kbit: int | None
+    ) -> Path:
+        assert asked == [url] and kbit == half
         room(5)
         with pytest.raises(UpdateError, match="MB free"):
             room(1 << 60)
@@ -234,7 +241,6 @@ def test_history_is_kept_in_order_and_bounded(at: Places, monkeypatch: pytest.Mo
 @pytest.fixture
 def ask(at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Updates]:
     """The service on a socket of its own; it ends when nobody asks."""
-    monkeypatch.setattr(service, "IDLE_S", 0.5)
     path = tmp_path / "update.sock"
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
@@ -242,6 +248,8 @@ def ask(at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch,
     thread = threading.Thread(target=Service(at, paths, frozenset({os.getuid()})).serve, args=(listening,))
     thread.start()
     yield Updates(path)
+    listening.settimeout(0.05)  # from its next wait on
+    Updates(path).state()
     thread.join(10)
     assert not thread.is_alive(), "it ends by itself"
     listening.close()
