@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import io
 import re
 from pathlib import Path
@@ -25,6 +26,7 @@ NBSP = "\N{NO-BREAK SPACE}"
 PLACEHOLDER = re.compile(r"%\((\w+)\)(.)")
 
 
+@functools.cache
 def catalogue(code: str) -> Catalog:
     return read_po(io.BytesIO(CATALOGUES[code].read_bytes()), locale=code, abort_invalid=True)
 

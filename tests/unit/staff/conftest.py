@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -11,12 +12,15 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from werkzeug.test import Client, TestResponse
 
 from portal import passwords
 from portal.config import Lan, Plan, Portal, Site, SiteConfig
 from portal.domain.staff import Role
 from portal.paths import Paths
+from portal.staff import app as app_module
+from portal.staff import frame
 from portal.staff.app import create_app
 from portal.staff.shared import Shared
 from portal.staffkey import StaffKey
@@ -94,6 +98,17 @@ def cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor asks the machine; what it finds is its own tests' subject."""
     monkeypatch.setattr("portal.report.doctor", lambda *_: [])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each test has an application of its own; to load for each what never differs took longer than all else."""
+    kept = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Flask, "jinja_options", {"bytecode_cache": kept})
+        patch.setattr(app_module, "warm", functools.cache(app_module.warm))
+        patch.setattr(frame, "load_languages", functools.cache(frame.load_languages))
+        yield
 
 
 @pytest.fixture(scope="session")

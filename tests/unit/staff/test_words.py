@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import re
 from pathlib import Path
@@ -30,6 +31,7 @@ LANGUAGES = load_languages("portal.staff")
 ID = re.compile(r"""(?:_|text|counted)\(\s*['"]([a-z-]+(?:\.[a-z-]+)+)['"]""")
 
 
+@functools.cache
 def catalogue(code: str) -> Catalog:
     return read_po(io.BytesIO((PACKAGE / f"translations/{code}/LC_MESSAGES/messages.po").read_bytes()))
 
