@@ -49,8 +49,9 @@ def core(target: Target, tree: Path, platform: str, modules: tuple[str, ...]) ->
     early = tree / "tmp/early.cfg"
     early.write_text(first_lines(target), encoding="utf-8")
     made = tree / "tmp/grub.img"
-    command = ("/usr/bin/grub-mkimage", "-O", platform, "-c", "/tmp/early.cfg", "-p", "/grub", "-o", "/tmp/grub.img")  # noqa: S108 - the tree's own
-    inside(tree, *command, *modules)
+    # The first partition of the disk that it is started from.
+    command = ("/usr/bin/grub-mkimage", "-O", platform, "-c", "/tmp/early.cfg", "-p", "(,msdos1)/grub")  # noqa: S108 - the tree's own
+    inside(tree, *command, "-o", "/tmp/grub.img", *modules)  # noqa: S108
     data = made.read_bytes()
     early.unlink()
     made.unlink()

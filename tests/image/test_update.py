@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from image import disk
 from portal.staff.incoming import PIECE_BYTES
 from tests.image import updates
 from tests.image.disk import make_stick
@@ -178,6 +179,9 @@ def test_a_second_disk_of_gerbangs_is_told_and_harms_nothing(place: Place, image
     with twin(place, image, tmp_path):
         done = place.machine.try_run(["gerbang", "doctor", "--json"])
         assert "two disks of Gerbang's" in done.stdout
+        for number in range(1, 5):
+            own = place.machine.run(f"readlink -f /dev/disk/by-partuuid/{disk.DISK_ID}-0{number}")
+            assert own.strip() == f"/dev/vda{number}", "what is written by this name goes to the box's own disk"
         done = place.machine.try_run(["gerbang", "update", "install", BUNDLE, "--json"])
         assert done.returncode == 75 and json.loads(done.stdout)["error"]["code"] == "twin"
     assert "two disks" not in place.machine.try_run(["gerbang", "doctor", "--json"]).stdout

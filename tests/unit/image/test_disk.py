@@ -45,6 +45,7 @@ def test_grubenv_is_a_block_that_grub_can_write_in_place() -> None:
 def test_grub_starts_the_partitions_that_rauc_writes(target: str) -> None:
     grub = filled("grub.cfg", target)
     starts = dict(re.findall(r"start ([AB]) (\d)", grub))
+    assert len(re.findall(r"start [AB] \d", grub)) == 4, "where one has no kernel the other one is started at once"
     recipe = layers.recipe(target, {})
     known = {**disk.variables(TARGETS[target]), **recipe.variables}
     (source,) = [source for source, to in recipe.files if to == "etc/rauc/system.conf"]
@@ -78,6 +79,7 @@ def test_a_file_system_is_mended_without_an_answer(target: str) -> None:
 
 def test_what_is_compiled_into_grub_has_no_comment_and_ends_in_a_reboot() -> None:
     assert bootloader.first_lines(TARGETS["x86"]).splitlines() == [
+        "configfile $prefix/grub.cfg",
         "search.fs_label GERBANG root",
         *("set prefix=($root)/grub", "configfile ($root)/grub/grub.cfg", "sleep 5", "reboot"),
     ]
@@ -88,7 +90,7 @@ def test_what_is_mounted_are_the_partitions_of_this_disk() -> None:
     (source,) = [source for source, to in recipe.files if to == "etc/fstab"]
     fstab = fill(source.read_text(encoding="utf-8"), {**disk.variables(TARGETS["x86"]), **recipe.variables}, "fstab")
     mounts = {fields[1]: fields for fields in map(str.split, fstab.splitlines()) if not fields[0].startswith("#")}
-    assert mounts["/boot/firmware"][0] == f"LABEL={disk.LABEL}"
+    assert mounts["/boot/firmware"][0] == f"PARTUUID={disk.DISK_ID}-01"
     assert "ro" in mounts["/boot/firmware"][3].split(",")
     assert mounts["/data"][0] == f"PARTUUID={disk.DISK_ID}-04"
     assert {"noatime", "commit=30"} <= set(mounts["/data"][3].split(","))
