@@ -9,6 +9,7 @@ import ipaddress
 import socket
 import sqlite3
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,8 @@ from portal.update.state import Before
 from portal.update.verdict import NO_SITE, Facts, Line, Problem
 
 ASK_S: Final = 10.0
+LOOKS: Final = 3
+LOOK_EVERY_S: Final = 2.0
 PROBE: Final = ("connectivitycheck.gstatic.com", "/generate_204")
 """What a phone asks to find out whether it is online (AOSP NetworkMonitor)."""
 _SIOCGIFADDR: Final = 0x8915  # linux/sockios.h
@@ -43,10 +46,21 @@ def look(paths: Paths) -> Facts:
     return Facts(tuple(found), line(config, paths))
 
 
-def before(paths: Paths) -> Before:
-    """How the gateway is now, for whom an update is to be compared with it later."""
+def before(paths: Paths, sleep: Callable[[float], object] = time.sleep) -> Before:
+    """How the gateway is now, for whom an update is to be compared with it later. Only what is wrong at each of several
+    looks is: an update must not be forgiven for what was so for a moment.
+    """
     found = look(paths)
-    return Before(serving=NO_SITE not in found.problems, line_up=found.line is not None and found.line.reached is True)
+    lasting = {problem.code for problem in found.problems}
+    for _ in range(LOOKS - 1):
+        if lasting:
+            sleep(LOOK_EVERY_S)
+            lasting &= {problem.code for problem in look(paths).problems}
+    return Before(
+        serving=NO_SITE not in found.problems,
+        line_up=found.line is not None and found.line.reached is True,
+        problems=tuple(sorted(lasting)),
+    )
 
 
 def get(address: str, port: int, host: str, path: str) -> tuple[int, str]:

@@ -18,6 +18,7 @@ import msgspec
 
 from portal import site
 from portal.box import disks, screen
+from portal.box.commands import CommandError
 from portal.box.places import Places as Box
 from portal.paths import Paths
 from portal.store import schemaback
@@ -26,11 +27,12 @@ from portal.update.errors import UpdateError
 from portal.update.places import Places
 from portal.update.slot import restart, say
 from portal.update.state import Trial
-from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Problem, Verdict, judge
+from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Problem, Verdict, held_against, judge, said_of
 
 log = logging.getLogger("gerbang.update")
 
 LOOK_EVERY_S = 2.0
+NO_DATA = Problem("data", "The data disk cannot be used: flash another card or disk, and restore a backup there.")
 
 
 def watch(
@@ -45,7 +47,7 @@ def watch(
     begun, well_since = now(), None
     while True:
         seen = _looked(look)
-        if seen.problems and before.serving:
+        if held_against(seen, before):
             well_since = None
         elif well_since is None:
             well_since = now()
@@ -68,24 +70,38 @@ def _looked(look: Callable[[], Facts]) -> Facts:
 
 def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: Bounds) -> int:
     """Watch, and put the verdict into force; the exit status."""
+    if running is not None and not at.update.is_dir():
+        tell([f"not ready slot={running} version={version}: {NO_DATA.message} [{NO_DATA.code}]"])
+        return os.EX_UNAVAILABLE
     known = state.load(at.state) if running is not None else state.State()
     trial = known.trial if known.trial is not None and known.trial.slot == running else None
-    if trial is None:  # there is nothing to give up: once it is well it is well
+    if trial is None:  # there is nothing to give up: this boot is at its end, and once it is well it is well
         bounds = Bounds(bounds.within_s, bounds.line_s, hold_s=0.0)
+        if running is not None:
+            _keep(at, paths, running)
     verdict = watch(lambda: facts.look(paths), trial, bounds)
     where = f"slot={running or '-'} version={version} up={time.clock_gettime(time.CLOCK_BOOTTIME):.1f}s"
     sentence = " ".join(f"{problem.message} [{problem.code}]" for problem in verdict.problems)
-    if verdict.kind is Kind.BAD and trial is not None:
-        _give_up(at, known, trial.slot, verdict, f"update failed {where}: {sentence}")
-        return os.EX_UNAVAILABLE
-    if running is not None:
-        _keep(at, paths, known, running)
     bad = verdict.kind is Kind.BAD
+    if trial is not None:
+        if bad:
+            _give_up(at, known, trial.slot, verdict, f"update failed {where}: {sentence}")
+            return os.EX_UNAVAILABLE
+        _keep(at, paths, trial.slot)
+    line = verdict.remark or _said_of_the_line(lambda: facts.look(paths), 0.0 if bad else bounds.line_s)
     twin = f"{disks.TWIN} Take one out, and start the box again." if disks.has_twin() else ""
     first = f"not ready {where}: {sentence}" if bad else f"ready {where}"
-    tell([first, *filter(None, (verdict.remark, twin))])
+    tell([first, *filter(None, (line, twin))])
     # A box that waits to be set up is as it should be: no FAILED on the console of whoever stands before it.
     return os.EX_UNAVAILABLE if bad and verdict.problems != (NO_SITE,) else os.EX_OK
+
+
+def _said_of_the_line(look: Callable[[], Facts], within_s: float) -> str:
+    """What is wrong with it after the time that it has to come."""
+    end_s = time.monotonic() + within_s
+    while (said := said_of(_looked(look).line)) and time.monotonic() < end_s:
+        time.sleep(LOOK_EVERY_S)
+    return said
 
 
 def tell(lines: Sequence[str]) -> None:
@@ -107,12 +123,13 @@ def _give_up(at: Places, known: state.State, running: str, verdict: Verdict, tex
     restart()
 
 
-def _keep(at: Places, paths: Paths, known: state.State, running: str) -> None:
+def _keep(at: Places, paths: Paths, running: str) -> None:
     """Mark first: cut off in between, the slot is on trial once more, and no harm is done."""
     try:
         grub.mark("good", running, at.boot)
     except UpdateError as error:
         log.error("%s", error)
+    known = state.load(at.state)  # only now: the mark waits for an installation that is under way, which writes there
     proven, outcome = state.proved(known, running, time.time())
     state.save(at.state, proven)
     if outcome is not None:
@@ -141,7 +158,7 @@ def main(arguments: list[str]) -> int:
     bounds = Bounds(told.within, min(told.line, told.within), told.hold)
     try:
         return decide(at, paths, places.running_slot(), places.version(), bounds)
-    except (OSError, site.SiteErrors) as error:
+    except (OSError, CommandError, site.SiteErrors) as error:
         say(f"the slot could not be marked: {error}")
         return os.EX_UNAVAILABLE
 

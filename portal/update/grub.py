@@ -40,6 +40,14 @@ def mark(how: How, slot: str, boot: Path) -> None:
             raise UpdateError(errors.MARK, f"Slot {slot} cannot be marked {how}: {error}", "Restart the box.") from None
 
 
+def was_started(slot: str, boot: Path) -> bool:
+    """Was it started without being marked since? What cannot be read counts as yes."""
+    try:
+        return f"\n{slot}_TRY=1\n".encode() in (boot / NAME).read_bytes()
+    except OSError:
+        return True
+
+
 @contextlib.contextmanager
 def writable(boot: Path) -> Iterator[None]:
     """The boot partition can be written meanwhile, by nobody else of ours. Raises UpdateError."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from portal import privileges
+from portal.box import commands
+from portal.box.commands import CommandError
 from portal.notify import notify
 from portal.update import grub, places, records, state
 from portal.update.errors import UpdateError
@@ -51,8 +53,11 @@ def begin(at: Places, running: str, version: str, decided: Callable[[], object])
         say(f"update {outcome.outcome} slot={running} version={version}: {outcome.message} [{outcome.code}]")
     state.save(at.state, known)
     if do is Do.RETURN:
-        grub.mark("active", places.other(running), at.boot)
         say(f"slot {known.proven} was cut off while it started; going back to it")
+        try:
+            grub.mark("active", places.other(running), at.boot)
+        except UpdateError as error:
+            log.error("%s", error)  # each of these starts is counted, and GRUB may take the other one by itself
         restart()
         return do
     decided()
@@ -72,15 +77,17 @@ def make_directories(at: Places) -> None:
 
 
 def restart() -> None:
-    """In order: what is on the disk stays there."""
-    import subprocess  # noqa: PLC0415 - for this alone
-
-    subprocess.run(["/usr/bin/systemctl", "--no-block", "reboot"], stdin=subprocess.DEVNULL, check=True)
+    """In order: what is on the disk stays there. Raises CommandError."""
+    commands.run("/usr/bin/systemctl", "--no-block", "reboot")
 
 
 def deadline(at: Places, running: str) -> int:
-    """Exit status: GIVEN_UP where the slot on trial is still not good, or nothing can be known of it."""
+    """Exit status: GIVEN_UP where the slot on trial is still not good. Where nothing can be known of it the other slot
+    is tried, once: its kernel may find the data disk.
+    """
     if not at.update.is_dir():
+        if grub.was_started(places.other(running), at.boot):
+            return os.EX_OK
         say(f"slot={running}: the data disk is not there; trying the other slot [data]")
         return GIVEN_UP
     known = state.load(at.state)
@@ -109,7 +116,7 @@ def main(arguments: list[str]) -> int:
         return deadline(at, running)
     try:
         begin(at, running, places.version(), let_start)
-    except (OSError, UpdateError, privileges.PrivilegeError) as error:
+    except (OSError, CommandError, UpdateError, privileges.PrivilegeError) as error:
         log.error("%s", error)
         say(f"the slot {running} could not be marked: {error}")
         let_start()

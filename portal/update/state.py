@@ -24,10 +24,13 @@ UNREADY_BOOTS: Final = 6
 
 
 class Before(msgspec.Struct, frozen=True, kw_only=True):
-    """How the gateway was when the update was installed: did it serve a desa, was its line up?"""
+    """How the gateway was when the update was installed: did it serve a desa, was its line up, and what was wrong
+    (codes of portal.update.verdict)?
+    """
 
     serving: bool = False
     line_up: bool = False
+    problems: tuple[str, ...] = ()
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,10 +148,10 @@ def _came_back(trial: Trial, wall_s: float) -> Outcome:
 
 
 def proved(state: State, running: str, wall_s: float) -> tuple[State, Outcome | None]:
-    """The running slot serves: it is the one to come back to."""
+    """The running slot came to the end of its boot. It is the one to come back to, unless another one is still."""
     trial = state.trial
     if trial is None or trial.slot != running:
-        return msgspec.structs.replace(state, proven=running, unready=0), None
+        return msgspec.structs.replace(state, proven=state.proven or running, unready=0), None
     done = Outcome(
         outcome="done",
         slot=running,

@@ -3,7 +3,7 @@
 The line's rule: where it was up when the update was installed, its interface must be there and have an address again.
 Whether a page on the Internet opens is waited for, for a while, and then only said: a provider's outage must not undo
 an update. An interface without an address undoes it, even if a modem is to blame: the older version loses nothing by
-it.
+it. What was wrong before the update already is not held against it: it may be what mends it.
 """
 
 from __future__ import annotations
@@ -71,14 +71,19 @@ ALWAYS: Final = Before(serving=True, line_up=False)
 """What is asked of a slot that is not on trial: to be told, not to be undone for."""
 
 
+def held_against(facts: Facts, before: Before) -> tuple[Problem, ...]:
+    """What is wrong with the gateway's own parts and was not before."""
+    return tuple(found for found in facts.problems if found.code not in before.problems) if before.serving else ()
+
+
 def judge(facts: Facts, before: Before, elapsed_s: float, well_for_s: float | None, bounds: Bounds) -> Verdict:
     """``elapsed_s`` since the gateway's start; ``well_for_s``: since its parts were last wrong (None: they are)."""
-    problems = facts.problems if before.serving else ()
+    problems = held_against(facts, before)
     line = facts.line if before.line_up else None
     if before.line_up and line is None:
         problems = (*problems, Problem("uplink-interface", "Nothing is known of the uplink, which was up before."))
     if line is not None and (missing := _missing(line)) is not None:
-        problems = (*problems, missing)
+        problems = (missing, *problems)  # first: netctl waits for the interface, and much else for netctl
     if problems:
         return Verdict(Kind.BAD if elapsed_s >= bounds.within_s else Kind.WAIT, problems)
     if well_for_s is None or well_for_s < bounds.hold_s:
@@ -88,6 +93,20 @@ def judge(facts: Facts, before: Before, elapsed_s: float, well_for_s: float | No
             return Verdict(Kind.WAIT)
         return Verdict(Kind.GOOD, (), "The uplink has its address, but no page on the Internet opens yet.")
     return Verdict(Kind.GOOD)
+
+
+def said_of(line: Line | None) -> str:
+    """What whoever stands before the box may mend, of a line that undoes nothing; empty where all is well."""
+    if line is None:
+        return ""
+    if not line.present:
+        return f"There is no uplink {line.interface}: is its card plugged in, and is it the one that uplink.port names?"
+    if not line.address:
+        return (
+            f"The uplink {line.interface} has no address: look at its cable and at the provider's modem, and whether "
+            "the cables of modem and access point have changed places."
+        )
+    return ""
 
 
 def _missing(line: Line) -> Problem | None:

@@ -130,6 +130,13 @@ class Booted:
             self.ns.reap(child)
         return subprocess.CompletedProcess(list(command), child.returncode, out, err)
 
+    def drop_in(self, unit: str, text: str) -> Path:
+        """In force once systemd has read it: ``systemctl daemon-reload``."""
+        path = self.root / f"run/systemd/system/{unit}.d/test.conf"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
     def show(self, unit: str, *properties: str) -> dict[str, str]:
         done = self.run("systemctl", "show", f"--property={','.join(properties)}", unit)
         return dict(line.split("=", 1) for line in done.stdout.splitlines())

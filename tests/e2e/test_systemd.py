@@ -150,9 +150,7 @@ def test_who_waits_while_the_pages_start_again_is_answered(box: Booted) -> None:
 
 
 def test_the_lan_stays_shut_as_long_as_netctl_cannot_begin_and_opens_by_itself(box: Booted) -> None:
-    drop_in = box.root / "run/systemd/system/gerbang-netctl.service.d/broken.conf"
-    drop_in.parent.mkdir(parents=True)
-    drop_in.write_text("[Service]\nExecStart=\nExecStart=/bin/false\n")
+    broken = box.drop_in("gerbang-netctl.service", "[Service]\nExecStart=\nExecStart=/bin/false\n")
     box.run("systemctl", "stop", "gerbang.target")
     box.wait(lambda: not any(pids(box).values()))
     done = box.run("/usr/lib/gerbang/bin/netctl", "cleanup")  # as after a power cut
@@ -164,10 +162,38 @@ def test_the_lan_stays_shut_as_long_as_netctl_cannot_begin_and_opens_by_itself(b
         assert not box.is_active(f"gerbang-{name}.service"), name
     assert "-N GERBANG_UP" in box.ns.run(["iptables-legacy", "-S"]).stdout, "the rules stand already"
     assert links.addresses(box.ns, "lan0", 4) == []
-    drop_in.unlink()
+    broken.unlink()
     box.run("systemctl", "daemon-reload")
     box.wait(lambda: running(box) and box.is_active("gerbang.target"))
     assert status_of(box, "http://10.77.0.1:8080/") == "200"
+
+
+def test_a_boot_without_the_uplink_s_card_is_over_and_told_and_the_gateway_opens_when_the_card_comes(
+    box: Booted,
+) -> None:
+    drop_ins = [
+        box.drop_in("gerbang.target", "[Unit]\nJobTimeoutSec=5s\n"),
+        box.drop_in("gerbang-good.service", "[Service]\nEnvironment=WITHIN_S=3\n"),
+    ]
+    box.run("systemctl", "stop", "gerbang.target")
+    box.wait(lambda: not any(pids(box).values()))
+    links.rename(box.ns, "wan0", "gone0")
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "start", "--no-block", "gerbang.target", "gerbang-good.service")
+    console = box.root / "dev/console"  # a file here, which holds the last line
+    box.wait(lambda: "There is no uplink wan0" in console.read_text())
+    assert not box.is_active("gerbang-netctl-wait.service")
+    links.rename(box.ns, "gone0", "wan0")
+    links.up(box.ns, "wan0")
+    box.wait(lambda: running(box))
+    assert status_of(box, "http://10.77.0.1:8080/") == "200"
+    for drop_in in drop_ins:
+        drop_in.unlink()
+    before = pids(box)
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "restart", "gerbang.target")
+    box.wait(lambda: running(box) and box.is_active("gerbang.target"))
+    assert not set(before.values()) & set(pids(box).values())
 
 
 # --- changes --------------------------------------------------------------------------------------------------------

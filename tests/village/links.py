@@ -77,6 +77,17 @@ def up(ns: Namespace, *names: str) -> None:
     rtnl(ns, job)
 
 
+def rename(ns: Namespace, old: str, new: str) -> None:
+    """It is down afterwards."""
+
+    def job(ip: IPRoute) -> None:
+        found = index(ip, old)
+        ip.link("set", index=found, state="down")
+        ip.link("set", index=found, ifname=new)
+
+    rtnl(ns, job)
+
+
 def bridge(ns: Namespace, name: str) -> None:
     """A learning switch without spanning tree and without snooping: what a cheap access point is."""
     rtnl(

@@ -511,15 +511,40 @@ def test_an_update_that_came_back_is_told_and_never_tried_again(at: Places, mark
 def test_a_slot_that_only_stepped_in_goes_back(at: Places, marks: list[Any]) -> None:
     state.save(at.state, State(proven="B"))
     slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
-    assert marks[0] == ("active", "B") and marks[-1] == "restart"
+    assert marks[1:] == [("active", "B"), "restart"]
     assert "known" not in marks, "the gateway would start with the wrong slot's program"
 
 
-def test_the_deadline_gives_up_only_a_trial(at: Places, marks: list[Any], tmp_path: Path) -> None:
+def test_what_cannot_be_marked_restarts_all_the_same_and_does_not_serve(
+    at: Places, marks: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot that only stepped in must not serve: it would go back to an older database. Each start is counted."""
+
+    def refuse(*_: object) -> None:
+        raise UpdateError(errors.MARK, "The card cannot be written.", "")
+
+    state.save(at.state, State(proven="B"))
+    monkeypatch.setattr(grub, "mark", refuse)
+    slot.begin(at, "A", "0.2.0", lambda: marks.append("known"))
+    assert marks[-1] == "restart" and "known" not in marks
+    assert state.load(at.state) == State(proven="B", unready=1)
+
+
+def test_a_box_without_its_data_disk_tries_the_other_slot_once(at: Places, marks: list[Any], tmp_path: Path) -> None:
+    gone = Places(update=tmp_path / "no-disk", boot=tmp_path)
+    block = "# GRUB Environment Block\nORDER=A B\nA_OK=1\nA_TRY={}\nB_OK=1\nB_TRY={}\n####"
+    (tmp_path / grub.NAME).write_text(block.format(1, 0))
+    assert slot.deadline(gone, "A") == slot.GIVEN_UP
+    (tmp_path / grub.NAME).write_text(block.format(1, 1))
+    assert slot.deadline(gone, "B") == os.EX_OK
+    (tmp_path / grub.NAME).unlink()
+    assert slot.deadline(gone, "A") == os.EX_OK, "it would restart for ever"
+
+
+def test_the_deadline_gives_up_only_a_trial(at: Places, marks: list[Any]) -> None:
     assert slot.deadline(at, "A") == os.EX_OK and marks == []
     trial = state.Trial(slot="A", version="0.3.0", before_version="0.2.0", by="", role="", wall_s=0, phase="installed")
     state.save(at.state, State(proven="B", trial=trial))
     assert slot.deadline(at, "A") == slot.GIVEN_UP
     known = state.load(at.state)
     assert known.trial is not None and known.trial.failure == "hang"
-    assert slot.deadline(Places(update=tmp_path / "no-disk"), "A") == slot.GIVEN_UP

@@ -6,16 +6,19 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from portal.paths import Paths
+from portal.update import facts as facts_module
 from portal.update import good, state
 from portal.update.good import watch
 from portal.update.places import Places
 from portal.update.state import Before, Trial
-from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Line, Problem, judge
+from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Line, Problem, judge, said_of
 
 BOUNDS = Bounds(within_s=180, line_s=60, hold_s=10)
+AT_ONCE = Bounds(within_s=0.0, line_s=0.0, hold_s=0.0)
 UP = Line("wan0", present=True, address=True, reached=True)
 WELL = Facts((), UP)
 SERVED = Before(serving=True, line_up=True)
@@ -75,7 +78,38 @@ def test_an_uplink_that_is_gone_undoes_it_where_it_was_up(line: Line | None, cod
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
     found = judge(Facts((DRIFT,), replace(UP, address=False)), SERVED, 180, None, BOUNDS)
-    assert [problem.code for problem in found.problems] == ["drift", "uplink-address"]
+    assert [problem.code for problem in found.problems] == ["uplink-address", "drift"], "the cause first"
+
+
+def test_what_was_wrong_before_the_update_does_not_undo_it_and_what_is_new_does() -> None:
+    before = msgspec.structs.replace(SERVED, problems=("database-corrupt", "drift"))
+    assert kind(replace(WELL, problems=(DRIFT,)), before, 12) is Kind.GOOD
+    found = judge(replace(WELL, problems=(DRIFT, Problem("dns-silent", "."))), before, 180, None, BOUNDS)
+    assert found.kind is Kind.BAD and [problem.code for problem in found.problems] == ["dns-silent"]
+
+
+def test_only_what_is_wrong_at_each_look_was_so_before(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = Problem("netctl-silent", ".")
+    seen = iter([Facts((DRIFT, silent), UP), Facts((DRIFT,), UP), Facts((silent, DRIFT), UP)])
+    monkeypatch.setattr(facts_module, "look", lambda _: next(seen))
+    assert facts_module.before(paths, lambda _: None) == Before(serving=True, line_up=True, problems=("drift",))
+    monkeypatch.setattr(facts_module, "look", lambda _: WELL)
+    assert facts_module.before(paths, lambda _: pytest.fail("nothing to wait for")) == SERVED
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (None, ""),
+        (UP, ""),
+        (replace(UP, reached=False), ""),
+        (replace(UP, address=False), "no address"),
+        (replace(UP, present=False, address=False), "no uplink wan0"),
+    ],
+)
+def test_a_line_that_somebody_on_the_spot_may_mend_is_said(line: Line | None, told: str) -> None:
+    said = said_of(line)
+    assert told in said and bool(said) == bool(told)
 
 
 def test_line_bound_never_lasts_beyond_the_whole() -> None:
@@ -170,8 +204,70 @@ def test_a_boot_ends_well_where_the_box_serves_or_waits_to_be_set_up(
     monkeypatch.setattr(good.grub, "mark", lambda how, slot, _: marked.append(f"{how} {slot}"))
     monkeypatch.setattr(good, "tell", said.extend)
     monkeypatch.setattr(good.time, "sleep", lambda _: None)
-    assert good.decide(at, paths, "A", "0.2.0", Bounds(within_s=0.0, line_s=0.0, hold_s=0.0)) == status
+    assert good.decide(at, paths, "A", "0.2.0", AT_ONCE) == status
     assert said[0].startswith(begins) and marked == ["good A"]
+
+
+def test_the_line_has_time_to_come_and_is_told_then(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at, said = Time(), list[str]()
+    no_address = replace(WELL, line=replace(UP, address=False))
+    monkeypatch.setattr(good.time, "monotonic", at)
+    monkeypatch.setattr(good.time, "sleep", at.sleep)
+    monkeypatch.setattr(good, "tell", said.extend)
+    monkeypatch.setattr(good.facts, "look", lambda _: no_address)
+    assert good.decide(Places(), paths, None, "0.2.0", BOUNDS) == os.EX_OK
+    assert said[0].startswith("ready") and "no address" in said[1] and at.now == 60
+    said.clear()
+    monkeypatch.setattr(good.facts, "look", lambda _: no_address if at.now < 70 else WELL)
+    assert good.decide(Places(), paths, None, "0.2.0", BOUNDS) == os.EX_OK
+    assert len(said) == 1 and at.now == 70
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Places:
+    return Places(update=tmp_path, boot=tmp_path, run=tmp_path)
+
+
+def test_a_proven_slot_is_at_the_end_of_its_boot_whatever_is_wrong_with_it(
+    at: Places, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off while it still looks, it is not counted as one that did not start."""
+    state.save(at.state, state.State(proven="A", unready=6))
+    monkeypatch.setattr(good.grub, "mark", lambda *_: None)
+
+    def cut_off(_: Paths) -> Facts:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(good.facts, "look", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        good.decide(at, paths, "A", "0.2.0", BOUNDS)
+    assert state.load(at.state) == state.State(proven="A", unready=0)
+
+
+def test_an_installation_that_ends_while_its_slot_is_marked_is_kept(
+    at: Places, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state.save(at.state, state.State(proven="A", unready=1))
+    installed = msgspec.structs.replace(TRIAL, phase="installed")
+    waits = lambda *_: state.save(at.state, state.State(proven="A", unready=1, trial=installed))  # noqa: E731
+    monkeypatch.setattr(good.grub, "mark", waits)
+    monkeypatch.setattr(good.facts, "look", lambda _: WELL)
+    monkeypatch.setattr(good, "tell", lambda _: None)
+    assert good.decide(at, paths, "A", "1", AT_ONCE) == os.EX_OK
+    assert state.load(at.state) == state.State(proven="A", unready=0, trial=installed)
+
+
+def test_without_its_data_disk_a_box_says_so_and_marks_nothing(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = list[str]()
+    monkeypatch.setattr(good, "tell", said.extend)
+    monkeypatch.setattr(good.grub, "mark", lambda *_: pytest.fail("marked"))
+    assert good.decide(Places(update=tmp_path / "gone"), paths, "A", "0.2.0", BOUNDS) == os.EX_UNAVAILABLE
+    (line,) = said
+    assert line.startswith("not ready slot=A") and "[data]" in line
 
 
 def test_a_second_disk_is_told_beside_whatever_is_so(
