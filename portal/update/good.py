@@ -32,7 +32,14 @@ from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Problem,
 log = logging.getLogger("gerbang.update")
 
 LOOK_EVERY_S = 2.0
-NO_DATA = Problem("data", "The data disk cannot be used: flash another card or disk, and restore a backup there.")
+NO_DATA = (
+    "Disk data tidak bisa dipakai. Tulis image ke kartu atau disk lain, lalu pulihkan cadangan di sana. [data]",
+    "The data disk cannot be used. Flash another card or disk, and restore a backup there. [data]",
+)
+TWIN = (
+    "Ada dua disk Gerbang di alat ini. Cabut salah satu, lalu nyalakan kembali. [twin]",
+    f"{disks.TWIN} Take one out, and start the box again. [twin]",
+)
 
 
 def watch(
@@ -71,7 +78,7 @@ def _looked(look: Callable[[], Facts]) -> Facts:
 def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: Bounds) -> int:
     """Watch, and put the verdict into force; the exit status."""
     if running is not None and not at.update.is_dir():
-        tell([f"not ready slot={running} version={version}: {NO_DATA.message} [{NO_DATA.code}]"])
+        tell([f"not ready slot={running} version={version}", *NO_DATA])
         return os.EX_UNAVAILABLE
     known = state.load(at.state) if running is not None else state.State()
     trial = known.trial if known.trial is not None and known.trial.slot == running else None
@@ -88,15 +95,14 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
             _give_up(at, known, trial.slot, verdict, f"update failed {where}: {sentence}")
             return os.EX_UNAVAILABLE
         _keep(at, paths, trial.slot)
-    line = verdict.remark or _said_of_the_line(lambda: facts.look(paths), 0.0 if bad else bounds.line_s)
-    twin = f"{disks.TWIN} Take one out, and start the box again." if disks.has_twin() else ""
     first = f"not ready {where}: {sentence}" if bad else f"ready {where}"
-    tell([first, *filter(None, (line, twin))])
+    line = _said_of_the_line(lambda: facts.look(paths), 0.0 if bad else bounds.line_s)
+    tell([first, *filter(None, [verdict.remark]), *line, *(TWIN if disks.has_twin() else ())])
     # A box that waits to be set up is as it should be: no FAILED on the console of whoever stands before it.
     return os.EX_UNAVAILABLE if bad and verdict.problems != (NO_SITE,) else os.EX_OK
 
 
-def _said_of_the_line(look: Callable[[], Facts], within_s: float) -> str:
+def _said_of_the_line(look: Callable[[], Facts], within_s: float) -> tuple[str, ...]:
     """What is wrong with it after the time that it has to come."""
     end_s = time.monotonic() + within_s
     while (said := said_of(_looked(look).line)) and time.monotonic() < end_s:
@@ -159,7 +165,7 @@ def main(arguments: list[str]) -> int:
     try:
         return decide(at, paths, places.running_slot(), places.version(), bounds)
     except (OSError, CommandError, site.SiteErrors) as error:
-        say(f"the slot could not be marked: {error}")
+        tell([f"the slot could not be marked: {error}"])
         return os.EX_UNAVAILABLE
 
 

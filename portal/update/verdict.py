@@ -95,18 +95,23 @@ def judge(facts: Facts, before: Before, elapsed_s: float, well_for_s: float | No
     return Verdict(Kind.GOOD)
 
 
-def said_of(line: Line | None) -> str:
-    """What whoever stands before the box may mend, of a line that undoes nothing; empty where all is well."""
-    if line is None:
-        return ""
+def said_of(line: Line | None) -> tuple[str, ...]:
+    """What whoever stands before the box may mend, of a line that undoes nothing: Indonesian, English; () where all is
+    well.
+    """
+    if line is None or (line.present and line.address):
+        return ()
     if not line.present:
-        return f"There is no uplink {line.interface}: is its card plugged in, and is it the one that uplink.port names?"
-    if not line.address:
         return (
-            f"The uplink {line.interface} has no address: look at its cable and at the provider's modem, and whether "
-            "the cables of modem and access point have changed places."
+            "Port uplink tidak ada: apakah kartu jaringannya terpasang, dan sesuai dengan uplink.port di site.toml?",
+            f"There is no uplink {line.interface}: is its card plugged in, and is it the one that uplink.port names?",
         )
-    return ""
+    return (
+        "Port uplink tidak mendapat alamat: periksa kabel dan modem penyedia. Mungkin kabel modem dan kabel access "
+        "point tertukar.",
+        f"The uplink {line.interface} has no address: look at its cable and at the provider's modem. The cables of "
+        "modem and access point may have changed places.",
+    )
 
 
 def _missing(line: Line) -> Problem | None:
