@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,18 @@ def test_a_block_of_grub_s_variables_that_was_lost_is_made_anew(place: Place) ->
         assert time.monotonic() < end_s, said
         time.sleep(2)
     assert "A_TRY=0" in said and place.machine.run(["stat", "--format=%s", block]).strip() == "1024"
+
+
+@pytest.mark.long
+def test_a_slot_without_a_kernel_is_passed_over_in_the_same_start(place: Place) -> None:
+    block, since = "/boot/firmware/grubenv", place.machine.mark()
+    place.machine.run("dd if=/dev/zero of=/dev/vda3 bs=1M count=1 conv=fsync status=none")
+    place.machine.run("mount -o remount,rw /boot/firmware")
+    place.machine.run(["grub-editenv", block, "set", "ORDER=B A", "B_OK=1", "B_TRY=0"])
+    place.machine.run("mount -o remount,ro /boot/firmware")
+    assert restart(place).slot == "A"
+    starts = re.findall(r"Gerbang: (starting slot [AB]|slot [AB] does not start)", place.machine.console(since=since))
+    assert starts == ["starting slot B", "slot B does not start", "starting slot A"]
 
 
 def test_power_cuts_in_mid_install_change_nothing(place: Place, first: Ready) -> None:
