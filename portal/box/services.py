@@ -17,6 +17,8 @@ POOL: Final = "id.pool.ntp.org"
 PPP_MTU: Final = 1492  # Ethernet's 1500 less PPPoE's 8 (RFC 2516)
 # What pppd gives the link until the provider has: a packet to it is what makes pppd dial.
 PPP_DUMMY: Final = "10.112.112.112"
+# What pppd takes for itself until then (ip_demand_conf in ipcp.c, of the only link there is).
+PPP_OWN: Final = "10.64.64.64"
 WRITTEN: Final = "# Written by gerbang at each boot; changes made here are lost."
 
 

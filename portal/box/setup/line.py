@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from portal import probes
-from portal.box.interfaces import WAN
-from portal.box.services import PPP_DUMMY
+from portal.box.interfaces import WAN, WAN_PORT
+from portal.box.services import PPP_OWN
 from portal.config import Uplink
 from portal.domain.uplink import Check
 from portal.uplink import Checker
@@ -20,7 +20,6 @@ from portal.uplink import Checker
 WITHIN_S: Final = 30.0  # DHCP over a satellite modem that has just started; PPPoE with its first refusals
 SETTLE_S: Final = 1.0  # until an address of the last try is gone
 _SIOCGIFADDR: Final = 0x8915
-_PPP_WAITS: Final = ("10.64.", PPP_DUMMY)  # what pppd gives itself until the provider has
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +32,13 @@ class Row:
 
 
 def address(interface: str = WAN) -> str | None:
-    """The IPv4 address of an interface (netdevice(7)); None without one that somebody else has given."""
+    """The IPv4 address of an interface (netdevice(7)); None without one."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         try:
             answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", interface.encode()))
         except OSError:
             return None
-    found = socket.inet_ntoa(answer[20:24])
-    return None if found.startswith(_PPP_WAITS) else found
+    return socket.inet_ntoa(answer[20:24])
 
 
 def look(
@@ -48,7 +46,7 @@ def look(
     *,
     check: Callable[[], Check] | None = None,
     read_address: Callable[[], str | None] = address,
-    carrier: Callable[[], bool] = lambda: probes.has_carrier(WAN),
+    carrier: Callable[[str], bool] = probes.has_carrier,
     pause: Callable[[float], None] = time.sleep,
     within_s: float = WITHIN_S,
 ) -> list[Row]:
@@ -57,13 +55,16 @@ def look(
     Again and again until all is well or the time is over: resolvers and routes come some moments after the address.
     """
     check = check or Checker(uplink).check
+    login = uplink.kind == "pppoe"
+    cable = WAN_PORT if login else WAN  # a login's wan0 is the PPP link, and there without a cable
     end = time.monotonic() + within_s
     pause(SETTLE_S)
     while True:
         found = read_address()
-        if found is None and uplink.kind == "pppoe":
+        if login and found in (None, PPP_OWN):
+            found = None
             check()  # pppd dials when there is something to send (its option demand)
-        rows = _round(check, found, carrier)
+        rows = _round(check, found, lambda: carrier(cable))
         if passed(rows) or time.monotonic() >= end:
             return rows
         pause(0.5)

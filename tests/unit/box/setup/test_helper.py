@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -150,7 +151,7 @@ def test_a_line_is_looked_at_step_by_step_until_all_is_well() -> None:
         Uplink(),
         check=lambda: next(checks),
         read_address=lambda: next(addresses),
-        carrier=lambda: True,
+        carrier=lambda _interface: True,
         pause=pauses.append,
     )
     assert [(row.name, row.well) for row in rows] == [
@@ -171,7 +172,7 @@ def test_what_fails_to_the_end_is_told_and_what_follows_from_it_is_not() -> None
             Uplink(),
             check=lambda: Check(False, gateway=True, dns=False),
             read_address=lambda: address,
-            carrier=lambda: False,
+            carrier=lambda _interface: False,
             pause=lambda _s: None,
             within_s=0,
         )
@@ -195,10 +196,52 @@ def test_a_login_is_dialled_by_the_first_question() -> None:
         Uplink(kind="pppoe", user="u", password="p"),
         check=check,
         read_address=lambda: "198.51.100.7" if asked else None,
-        carrier=lambda: True,
+        carrier=lambda _interface: True,
         pause=lambda _s: None,
     )
     assert line.passed(rows)
+
+
+@pytest.mark.parametrize("kind", ["dhcp", "static", "usb"])
+def test_an_address_of_a_providers_own_network_is_one(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Like 10.64.64.64, which on a login is the one that pppd makes up until the provider has given another."""
+    monkeypatch.setattr(line.socket, "socket", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(line.fcntl, "ioctl", lambda *_: bytes(20) + bytes([10, 64, 64, 64]))
+    given = {"address": "10.64.64.64/24", "gateway": "10.64.64.1", "dns": ("10.64.64.1",)} if kind == "static" else {}
+    assert line.passed(looked(Uplink(kind=kind, **given), line.address()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("address", "well"), [("10.64.64.64", False), ("10.64.3.7", True), (None, False)])
+def test_a_login_that_waits_has_no_address(address: str | None, well: bool) -> None:
+    rows = looked(Uplink(kind="pppoe", user="u", password="p"), address)
+    assert line.passed(rows) == well
+    assert [row.well for row in rows if row.name == "address"] == [well]
+
+
+def test_a_logins_cable_is_that_of_its_card() -> None:
+    """wan0 is the PPP link then, which is there without any cable."""
+    asked: list[str] = []
+    for uplink in (Uplink(kind="pppoe", user="u", password="p"), Uplink(), Uplink(vlan=7)):
+        looked(uplink, None, asked)
+    assert asked == ["wanport", "wan0", "wan0"]
+
+
+def looked(uplink: Uplink, address: str | None, asked: list[str] | None = None) -> list[line.Row]:
+    """One look at a line that is well but for its address and its cable."""
+
+    def carrier(interface: str) -> bool:
+        if asked is not None:
+            asked.append(interface)
+        return False
+
+    return line.look(
+        uplink,
+        check=lambda: Check(True, gateway=True, dns=True),
+        read_address=lambda: address,
+        carrier=carrier,
+        pause=lambda _s: None,
+        within_s=0,
+    )
 
 
 def test_answers_become_a_site_toml() -> None:
