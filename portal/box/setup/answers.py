@@ -25,7 +25,7 @@ STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "uplink.down_kbit",
         "uplink.up_kbit",
     ),
-    "wifi": ("wifi.ssid",),
+    "wifi": ("wifi.ssid", "wifi.enabled"),
 }
 OF_KIND: Final = {
     "uplink.address": "static",
@@ -45,8 +45,13 @@ class Answers:
         return self.given.get(key, "")
 
     def with_step(self, step: str, form: Mapping[str, str]) -> Answers:
-        """Those of one step replaced by what its form says. What another kind of line needs is forgotten."""
+        """Those of one step replaced by what its form says. What another kind of line needs is forgotten.
+
+        The form never shows the password that is known already, so an empty field keeps it.
+        """
         said = {key: form.get(key, "").strip()[:200] for key in STEPS[step]}
+        if step == "line":
+            said["uplink.password"] = said["uplink.password"] or self.get("uplink.password")
         kind = said.get("uplink.kind")
         for key, of in OF_KIND.items():
             if kind is not None and kind != of:
@@ -77,6 +82,8 @@ def _value(key: str, text: str) -> Any:
         return re.split(r"[\s,;]+", text)
     if key == "site.code" and re.fullmatch(r"\d{10}", text):
         return f"{text[:2]}.{text[2:4]}.{text[4:6]}.{text[6:]}"
+    if key == "wifi.enabled":
+        return text != "false"
     if key in ("uplink.vlan", "uplink.down_kbit", "uplink.up_kbit"):
         try:
             return flashconfig.whole(text)

@@ -81,11 +81,11 @@ class Wizard:
         known = {"token": self.token, "answers": self.answers, "kinds": KINDS, "nonce": flask.g.nonce}
         return flask.render_template(template, **said, **known, **more), status
 
-    def step(self, name: str, number: int) -> tuple[str, int] | None:
+    def step(self, name: str, number: int, **more: Any) -> tuple[str, int] | None:
         """Take the form of a step; the page with its mistakes, or None where there are none."""
         self.answers = self.answers.with_step(name, flask.request.form)
         found = [(tray.in_indonesian(m), m) for m in self.answers.mistakes(name)]
-        return self.show(f"{name}.html", 422, number=number, mistakes=found) if found else None
+        return self.show(f"{name}.html", 422, number=number, mistakes=found, **more) if found else None
 
     def asked(self, number: int, again: str, do: str, **more: Any) -> tuple[dict[str, Any], Any]:
         """The helper's answer, and the page that says why there is none."""
@@ -117,10 +117,11 @@ class Wizard:
 
     def wifi(self) -> Any:
         state, broken = self.asked(3, "/wifi", "state")
-        return broken or self.show("wifi.html", number=3, mistakes=(), rows=_wifi_rows(state))
+        return broken or self.show("wifi.html", number=3, mistakes=(), state=state, rows=_wifi_rows(state))
 
     def take_wifi(self) -> Any:
-        return self.step("wifi", 3) or _see_other("/finish")
+        state, broken = self.asked(3, "/wifi", "state")
+        return broken or self.step("wifi", 3, state=state) or _see_other("/finish")
 
     def finish(self) -> Any:
         if self.answers.mistakes():
@@ -133,7 +134,10 @@ class Wizard:
             answer, broken = self.asked(4, "/finish", "save", text=self.answers.text())
         if broken is not None:
             return broken
-        self.saved = answer | {"rows": [*self.rows, *_wifi_rows(state)], "device": state.get("device", "")}
+        wifi = _config(self.answers).wifi
+        ssid = wifi.ssid if wifi.enabled and state.get("radio") else None
+        found = {"rows": [*self.rows, *_wifi_rows(state, own=wifi.enabled)], "ssid": ssid}
+        self.saved = answer | found | {"device": state.get("device", "")}
         self.saved_by = flask.request.remote_addr
         return _see_other("/saved")
 
@@ -142,14 +146,14 @@ class Wizard:
             return _see_other("/")
         config, rows = _config(self.answers), self.saved["rows"]
         passed = bool(self.rows) and lines.passed(rows)  # a line that nobody tested has not passed
-        qr = card(config, self.saved["device"], passed)
+        qr = card(config, self.saved["device"], passed, self.saved["ssid"])
         staff_pages, users = read_paper(self.saved["passwords"])
         more: dict[str, Any] = {"saved": self.saved, "staff_pages": staff_pages, "users": users}
         return self.show("saved.html", config=config, rows=rows, passed=passed, qr=qr, **more)
 
     def restart(self) -> Any:
         _, broken = self.asked(4, "/saved", "restart")
-        return broken or self.show("restarting.html", ssid=_config(self.answers).wifi.ssid)
+        return broken or self.show("restarting.html", ssid=(self.saved or {}).get("ssid"))
 
 
 def create_app(
@@ -232,11 +236,16 @@ def _config(answers: Answers) -> SiteConfig:
     return config
 
 
-def _wifi_rows(state: Mapping[str, Any]) -> list[Row]:
-    """Villagers need a radio that sends or an access point on a port: one of the two."""
+def _wifi_rows(state: Mapping[str, Any], *, own: bool = True) -> list[Row]:
+    """Villagers need a radio that sends or an access point on a port: one of the two. ``own``: the radio shall send.
+
+    Where it shall not, the access point is plugged in afterwards: whoever is on it could set the box up.
+    """
     radio, ports = state.get("radio"), list(state.get("ports", ()))
-    own = [] if radio is None else [Row("radio", bool(radio) or (None if ports else False))]
-    return [*own, Row("port", bool(ports) or (None if radio else False), ", ".join(ports))]
+    if radio is not None and not own:
+        return [Row("port", bool(ports) or None, ", ".join(ports))]
+    sends = [] if radio is None else [Row("radio", bool(radio) or (None if ports else False))]
+    return [*sends, Row("port", bool(ports) or (None if radio else False), ", ".join(ports))]
 
 
 def _without_password(answers: Answers) -> str:
@@ -251,13 +260,16 @@ def read_paper(text: str) -> tuple[str, list[tuple[str, str]]]:
     return heading.rpartition(" ")[2], [(name, password) for name, password in users]
 
 
-def card(config: SiteConfig, device: str, passed: bool) -> str:
-    """What was set, for whoever photographs the card: a data: address of an SVG. No secret is in it."""
+def card(config: SiteConfig, device: str, passed: bool, ssid: str | None) -> str:
+    """What was set, for whoever photographs the card: a data: address of an SVG. No secret is in it.
+
+    ``ssid``: None where an access point has it.
+    """
     said = [
         f"GERBANG {config.site.code}",
         config.site.name,
         f"uplink {config.uplink.kind}" + (f" vlan {config.uplink.vlan}" if config.uplink.vlan else ""),
-        f"ssid {config.wifi.ssid}",
+        "access point" if ssid is None else f"ssid {ssid}",
         f"device {device}",
         f"version {VERSION}",
         "PASS" if passed else "NOT PASSED",

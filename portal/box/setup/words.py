@@ -54,6 +54,7 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "uplink.user-hint": ("Dari surat penyedia", "From the provider's letter"),
     "uplink.password": ("Kata sandi PPPoE", "PPPoE password"),
     "uplink.password-hint": ("Dari surat penyedia", "From the provider's letter"),
+    "kept": ("Sudah tersimpan. Kosongkan kalau tidak berubah", "It is kept. Leave it empty unless it has changed"),
     "uplink.down_kbit": ("Kecepatan unduh, kbit/s", "Download rate, kbit/s"),
     "uplink.down_kbit-hint": ("Sedikit di bawah hasil ukur, misalnya 18000", "A little below what was measured: 18000"),
     "uplink.up_kbit": ("Kecepatan unggah, kbit/s", "Upload rate, kbit/s"),
@@ -68,8 +69,10 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     ),
     "address": ("Alamat dari penyedia", "Address from the provider"),
     "address-do": (
-        "Penyedia tidak memberi alamat. Periksa cara tersambung, nama dan kata sandi, VLAN.",
-        "The provider gives none. Look at how it connects, name and password, VLAN.",
+        "Penyedia tidak memberi alamat. Periksa cara tersambung, nama dan kata sandi, VLAN. "
+        "Mungkin kabel penyedia dan kabel access point tertukar.",
+        "The provider gives none. Look at how it connects, name and password, VLAN. "
+        "The provider's cable and the access point's may be swapped.",
     ),
     "router": ("Router penyedia menjawab", "The provider's router answers"),
     "router-do": ("Router penyedia diam. Nyalakan ulang modemnya.", "It is silent. Restart the modem."),
@@ -88,12 +91,19 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
         "Nama jaringan yang dilihat warga. Tanpa kata sandi: setiap orang masuk lewat halaman persetujuan.",
         "The network's name, as villagers see it. It has no password: everybody comes in through the terms page.",
     ),
+    "wifi.enabled": ("Pemancar Wi-Fi", "What sends the Wi-Fi"),
+    "wifi-own": ("Radio di dalam alat", "The box's own radio"),
+    "wifi-ap": ("Access point di LAN", "An access point (LAN)"),
     "wifi.ssid": ("Nama Wi-Fi", "Name of the Wi-Fi"),
-    "wifi.ssid-hint": ("Kosong: Wi-Fi Desa", "Empty: Wi-Fi Desa"),
+    "wifi.ssid-hint": (
+        "Untuk radio di dalam alat. Kosong: Wi-Fi Desa",
+        "For the box's own radio. Empty: Wi-Fi Desa",
+    ),
+    "wifi-named": ("nama yang disetel di access point", "the name that was set in the access point"),
     "radio": ("Radio di dalam alat", "The box's own radio"),
     "radio-none": (
-        "Alat ini tidak punya radio. Pasang access point ke port LAN.",
-        "This box has no radio. Plug an access point into a LAN port.",
+        "Alat ini tidak punya radio. Wi-Fi dipancarkan access point di port LAN, dengan nama yang disetel di sana.",
+        "This box has no radio. An access point on a LAN port sends the Wi-Fi, under the name that was set there.",
     ),
     "radio-do": (
         "Radio ada, tetapi tidak bisa memancar. Pakai access point di port LAN.",
@@ -104,8 +114,8 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
     "finish": ("Periksa lalu simpan", "Look again, then save"),
     "save": ("Simpan", "Save"),
     "save-lead": (
-        "Setelah disimpan, kata sandi petugas ditampilkan satu kali.",
-        "Once it is saved, the staff's passwords are shown, once.",
+        "Setelah disimpan, kata sandi petugas ditampilkan.",
+        "Once it is saved, the staff's passwords are shown.",
     ),
     "saved": ("Tersimpan", "Saved"),
     "pass": ("LULUS", "PASS"),
@@ -115,17 +125,31 @@ _WORDS: Final[dict[str, tuple[str, str]]] = {
         "Catat sekarang. Masing-masing harus diganti saat pertama kali masuk, di {address}.",
         "Write them down now. Each must be changed at its first login, at {address}.",
     ),
+    "on-card": (
+        "Kata sandi petugas juga ada di kartu alat, di berkas STAFF-PASSWORDS.txt.",
+        "The staff's passwords are on the box's card, too, in STAFF-PASSWORDS.txt.",
+    ),
     "card": ("Kartu pemasangan", "Installation card"),
     "card-lead": ("Foto kartu ini untuk laporan.", "Take a picture of this card for your report."),
     "code": ("Kode desa", "Code"),
     "device": ("Nomor alat", "Device"),
     "done": ("Penyiapan sudah selesai", "The box is set up"),
     "done-by": ("Dari HP atau laptop lain.", "From another telephone or laptop."),
+    "done-do": (
+        "Cabut listrik alat, lalu pasang lagi. Dua menit kemudian alat bekerja.",
+        "Unplug the box's power, and plug it in again. Two minutes later it works.",
+    ),
     "restart": ("Nyalakan ulang dan mulai", "Restart and begin"),
     "restarting": ("Alat menyala ulang", "The box restarts"),
     "restarting-do": (
         "Tunggu dua menit, lalu sambungkan HP ke Wi-Fi {ssid}. Halaman warga terbuka sendiri.",
         "Wait two minutes, then join the Wi-Fi {ssid}. The villagers' page opens by itself.",
+    ),
+    "restarting-ap-do": (
+        "Pasang access point ke port LAN, tunggu dua menit, lalu sambungkan HP ke Wi-Fi dengan nama yang disetel di "
+        "access point itu. Halaman warga terbuka sendiri.",
+        "Plug the access point into a LAN port, wait two minutes, then join its Wi-Fi, under the name that was set in "
+        "it. The villagers' page opens by itself.",
     ),
 }
 

@@ -69,10 +69,10 @@ def post(phone: FlaskClient, path: str, **form: str) -> Any:
     return phone.post(path, base_url=BASE, data={**form, "token": token[1] if token else ""})
 
 
-def walk(phone: FlaskClient) -> Any:
+def walk(phone: FlaskClient, **wifi: str) -> Any:
     post(phone, "/", **{"site.code": "6403012001", "site.name": "Désa <b>"})
     post(phone, "/line", **{"uplink.kind": "dhcp", "uplink.down_kbit": "18.000"})
-    post(phone, "/wifi", **{"wifi.ssid": "Wi-Fi Muara"})
+    post(phone, "/wifi", **{"wifi.ssid": "Wi-Fi Muara"} | wifi)
     return post(phone, "/finish")
 
 
@@ -98,15 +98,13 @@ def test_a_box_is_set_up_in_four_steps(phone: FlaskClient, box: Box) -> None:
         "wifi": {"ssid": "Wi-Fi Muara"},
     }
     card = get(phone, "/saved").text
-    assert "batuki-sorame-lipanu" in card
+    assert "batuki-sorame-lipanu" in card and "STAFF-PASSWORDS.txt" in card
     assert ">3b1c</dd>" in card
     assert "https://10.77.0.1:8444" in card
     assert "Désa &lt;b&gt;" in card
     assert 'src="data:image/svg+xml' in card
     assert "LULUS" in card and "BELUM LULUS" not in card
-    token = re.search(r'name="token" value="([^"]+)"', card)
-    assert token is not None
-    assert "Wi-Fi Muara" in phone.post("/restart", base_url=BASE, data={"token": token[1]}).text
+    assert "Wi-Fi Muara" in restart(phone, card)
     assert box.asked[-1] == {"do": "restart"}
 
 
@@ -127,7 +125,7 @@ def test_a_line_that_fails_says_at_what_and_does_not_stop_the_technician(phone: 
     box.rows = BAD
     answer = post(phone, "/line", **{"uplink.kind": "usb", "uplink.vlan": "7"})
     assert "BELUM LULUS" in answer.text
-    assert "Penyedia tidak memberi alamat." in answer.text
+    assert "Penyedia tidak memberi alamat." in answer.text and "tertukar" in answer.text
     assert "Lanjut walaupun gagal" in answer.text
     assert box.asked[-1]["uplink"] == {"kind": "usb"}
 
@@ -152,6 +150,60 @@ def test_no_password_is_on_the_page_that_is_looked_at_again_nor_in_the_code(phon
     post(phone, "/finish")
     assert "rahasia-123" not in get(phone, "/saved").text
     assert 'password = "rahasia-123"' in next(asked for asked in box.asked if asked["do"] == "save")["text"]
+
+
+def test_a_kept_password_is_never_sent_back_and_an_empty_field_keeps_it(phone: FlaskClient, box: Box) -> None:
+    """Whoever is on the same open Wi-Fi may look at the form, or hear it."""
+    login = {"uplink.kind": "pppoe", "uplink.user": "u"}
+    assert "Sudah tersimpan" not in get(phone, "/line").text
+    post(phone, "/line", **login, **{"uplink.password": "rahasia-123"})
+    form = get(phone, "/line").text
+    assert "rahasia-123" not in form and "Sudah tersimpan" in form and 'value="u"' in form
+    wrong = post(phone, "/line", **login, **{"uplink.vlan": "9999"})
+    assert wrong.status_code == 422 and "rahasia-123" not in wrong.text
+    post(phone, "/line", **login, **{"uplink.vlan": "9"})
+    assert box.asked[-1]["uplink"] == {"kind": "pppoe", "user": "u", "password": "rahasia-123", "vlan": 9}
+    post(phone, "/line", **login, **{"uplink.password": "lain"})
+    assert box.asked[-1]["uplink"]["password"] == "lain"
+
+
+def test_a_box_without_a_radio_asks_for_no_name_and_prints_none(phone: FlaskClient, box: Box) -> None:
+    """The access point has the name that somebody gave it."""
+    box.answers["state"]["radio"] = None
+    form = get(phone, "/wifi").text
+    assert "tidak punya radio" in form and "wifi." not in form
+    walk(phone, **{"wifi.ssid": ""})
+    card = get(phone, "/saved").text
+    assert "nama yang disetel di access point" in card and "Wi-Fi Desa" not in card
+    assert "BELUM LULUS" not in card
+    assert "disetel di access point" in restart(phone, card)
+
+
+@pytest.mark.parametrize("ports", [[], ["lan1"]])
+def test_an_access_point_instead_of_the_boxs_radio_is_a_choice(phone: FlaskClient, box: Box, ports: list[str]) -> None:
+    """Else there would be two networks. It is plugged in once the card is there: nobody else shall set the box up."""
+    box.answers["state"]["ports"] = ports
+    assert 'name="wifi.enabled"' in get(phone, "/wifi").text
+    walk(phone, **{"wifi.enabled": "false"})
+    said = tomllib.loads(next(asked for asked in box.asked if asked["do"] == "save")["text"])
+    assert said["wifi"]["enabled"] is False
+    card = get(phone, "/saved").text
+    assert "nama yang disetel di access point" in card and "BELUM LULUS" not in card
+    assert "Radio di dalam alat" not in card
+    assert "disetel di access point" in restart(phone, card)
+    assert "enabled" not in page.Answers().with_step("wifi", {"wifi.ssid": "A", "wifi.enabled": ""}).text()
+
+
+def test_a_name_that_is_too_long_is_asked_for_again_with_the_choice(phone: FlaskClient) -> None:
+    answer = post(phone, "/wifi", **{"wifi.ssid": "x" * 33, "wifi.enabled": "false"})
+    assert answer.status_code == 422
+    assert re.search(r'<option value="false" selected>', answer.text)
+
+
+def restart(phone: FlaskClient, card: str) -> str:
+    token = re.search(r'name="token" value="([^"]+)"', card)
+    assert token is not None
+    return str(phone.post("/restart", base_url=BASE, data={"token": token[1]}).text)
 
 
 def test_what_is_wrong_with_the_cards_file_is_shown_first(phone: FlaskClient, box: Box) -> None:
@@ -180,6 +232,7 @@ def test_only_who_saved_is_shown_the_passwords(app: flask.Flask, phone: FlaskCli
     other = get(app.test_client(), "/saved", environ_overrides={"REMOTE_ADDR": "10.77.0.99"})
     assert other.status_code == 403
     assert "batuki" not in other.text
+    assert "Cabut listrik" in other.text and "STAFF-PASSWORDS.txt" in other.text, "what to do then"
     assert get(phone, "/").location == "/saved"
 
 
