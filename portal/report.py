@@ -126,7 +126,7 @@ def doctor(paths: Paths, site: Path, words: Language | None = None) -> list[Find
     found = found or [tell("ok", "site", "site", path=str(site))]
     found += _uplink(paths.database, tell)
     if config is not None:
-        found += [_resolver(config, tell), machine.radio(config, tell), _pool(config, paths, tell)]
+        found += [_resolver(config, tell), *machine.radio(config, tell), _pool(config, paths, tell)]
     found += [machine.time_of_day(tell), machine.disk(paths.data, tell), *machine.twin(tell)]
     found += [*machine.wear(paths.data, tell), *machine.memory(tell), *machine.temperature(tell)]
     found += _database(paths.database, tell)

@@ -17,6 +17,7 @@ from typing import Final
 
 from portal import clock
 from portal.box import disks
+from portal.box.interfaces import RADIO
 from portal.config import SiteConfig
 from portal.technician.findings import Finding, Tell
 
@@ -108,19 +109,38 @@ def time_of_day(tell: Tell) -> Finding:
     return tell("warn", "clock", "clock-unsure" if clock.wall_is_plausible() else "clock-unset", now=shown)
 
 
-def radio(config: SiteConfig, tell: Tell, sys: Path = Path("/sys")) -> Finding:
-    """The LAN's interface: is there a cable or a radio, and does something answer at its other end?"""
-    name = config.lan.interface
-    interface = sys / "class/net" / name
-    if not interface.exists():
-        return tell("fail", "ap", "ap-none", name=name)
-    ports = sorted(port.name for port in (interface / "brif").glob("*"))
-    own = [port for port in (name, *ports) if (sys / "class/net" / port / "phy80211").exists()]
-    carrier = False
-    with contextlib.suppress(OSError):  # EINVAL while the interface is down
-        carrier = (interface / "carrier").read_text(encoding="ascii").strip() == "1"
+def radio(config: SiteConfig, tell: Tell, sys: Path = Path("/sys")) -> Iterator[Finding]:
+    """What the LAN is reached by: does a radio of the box's own send, which ports have a cable?
+
+    Whether an access point belongs at a port nobody knows, so an empty one is said and no fault, unless all are.
+    """
+    lan, net = config.lan.interface, sys / "class/net"
+    if not (net / lan).exists():
+        yield tell("fail", "ap", "ap-none", name=lan)
+        return
+    ports = sorted(port.name for port in (net / lan / "brif").glob("*"))
+    own = [port for port in ports or [lan] if _is_radio(net / port)]
+    if not own and config.wifi.enabled and _is_radio(net / RADIO):
+        own = [RADIO]  # hostapd, which would put it into the bridge, does not run
+    cables = [port for port in ports or [lan] if port not in own]
+    plugged = [port for port in cables if _has_carrier(net / port)]
+    empty = [port for port in cables if port not in plugged]
     if own:
-        code = "ap-radio" if carrier else "ap-radio-off"
-        return tell("ok" if carrier else "fail", "ap", code, name=", ".join(own), ssid=config.wifi.ssid)
-    where = name + (f" ({', '.join(ports)})" if ports else "")
-    return tell("ok" if carrier else "fail", "ap", "ap-cable" if carrier else "ap-no-cable", name=where)
+        sends = all(_has_carrier(net / port) for port in own)
+        code = "ap-radio" if sends else "ap-radio-off"
+        yield tell("ok" if sends else "fail", "ap", code, name=", ".join(own), ssid=config.wifi.ssid)
+    else:
+        where = lan + (f" ({', '.join(plugged or empty)})" if ports else "")
+        yield tell("ok" if plugged else "fail", "ap", "ap-cable" if plugged else "ap-no-cable", name=where)
+    if empty and (own or plugged):
+        yield tell("ok", "port", "port-empty", ports=", ".join(empty))
+
+
+def _is_radio(interface: Path) -> bool:
+    return (interface / "phy80211").exists()
+
+
+def _has_carrier(interface: Path) -> bool:
+    with contextlib.suppress(OSError):  # EINVAL while the interface is down
+        return (interface / "carrier").read_text(encoding="ascii").strip() == "1"
+    return False

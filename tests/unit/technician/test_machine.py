@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from portal.config import Lan, Site, SiteConfig, Wifi
 from portal.technician import machine, words
@@ -83,24 +84,61 @@ def test_the_hottest_sensor_counts(tmp_path: Path) -> None:
     assert list(machine.temperature(TELL, tmp_path / "without")) == []
 
 
+def lan(sys: Path, *, radio: bool | None = None, **ports: bool) -> None:
+    """A bridge as on a box: ports with a cable or without; the radio sends, does not (hostapd is dead), or is none."""
+    net = sys / "class/net"
+    file(net / "lan0/carrier", f"{int(any(ports.values()) or bool(radio))}\n")
+    for name in (*ports, *(["ap0"] if radio else [])):
+        file(net / f"lan0/brif/{name}/state", "3\n")
+    for name, there in ports.items():
+        file(net / name / "carrier", f"{int(there)}\n")
+    if radio is not None:
+        file(net / "ap0/phy80211/name", "phy0\n")
+        file(net / "ap0/carrier", f"{int(radio)}\n")
+
+
+def seen(sys: Path, config: SiteConfig = CONFIG) -> list[tuple[str, str, str]]:
+    return [(found.level, found.name, found.message) for found in machine.radio(config, TELL, sys)]
+
+
 def test_an_external_access_point_is_seen_by_its_cable_alone(tmp_path: Path) -> None:
-    assert "no interface lan0" in machine.radio(CONFIG, TELL, tmp_path).message
+    """Without a bridge, as on a Linux machine that runs the gateway."""
+    assert "no interface lan0" in seen(tmp_path)[0][2]
     file(tmp_path / "class/net/lan0/carrier", "0\n")
-    assert machine.radio(CONFIG, TELL, tmp_path).level == "fail"
+    assert [found[:2] for found in seen(tmp_path)] == [("fail", "ap")]
     file(tmp_path / "class/net/lan0/carrier", "1\n")
-    found = machine.radio(CONFIG, TELL, tmp_path)
-    assert found.level == "ok" and "access point itself is not looked at" in found.message
+    ((level, _, message),) = seen(tmp_path)
+    assert level == "ok" and "access point itself is not looked at" in message
 
 
 def test_a_radio_of_its_own_is_named_with_its_network(tmp_path: Path) -> None:
-    """Behind a bridge, as hostapd puts it."""
-    file(tmp_path / "class/net/lan0/carrier", "1\n")
-    file(tmp_path / "class/net/lan0/brif/wlan0/state", "3\n")
-    file(tmp_path / "class/net/wlan0/phy80211/name", "phy0\n")
-    found = machine.radio(CONFIG, TELL, tmp_path)
-    assert found.level == "ok" and "wlan0" in found.message and "Wi-Fi Desa" in found.message
-    file(tmp_path / "class/net/lan0/carrier", "0\n")
-    assert "hostapd" in machine.radio(CONFIG, TELL, tmp_path).fix
+    lan(tmp_path, radio=True, lan1=True)
+    ((level, name, message),) = seen(tmp_path)
+    assert (level, name) == ("ok", "ap") and "ap0" in message and "Wi-Fi Desa" in message
+
+
+def test_a_radio_that_sends_hides_no_cable_that_is_out(tmp_path: Path) -> None:
+    lan(tmp_path, radio=True, lan1=False, lan2=True)
+    (_, (level, name, message)) = seen(tmp_path)
+    assert (level, name) == ("ok", "port") and "lan1" in message and "lan2" not in message
+
+
+def test_a_cable_hides_no_radio_that_does_not_send(tmp_path: Path) -> None:
+    """hostapd puts it into the bridge, so it is not there while hostapd does not run."""
+    lan(tmp_path, radio=False, lan1=True)
+    (found,) = machine.radio(CONFIG, TELL, tmp_path)
+    assert found.level == "fail" and "ap0" in found.message and "hostapd" in found.fix
+
+
+def test_a_radio_that_site_toml_switches_off_is_not_missed(tmp_path: Path) -> None:
+    off = structs.replace(CONFIG, wifi=Wifi(enabled=False))
+    lan(tmp_path, radio=False, lan1=True, lan2=False)
+    (level, _, message), port = seen(tmp_path, off)
+    assert level == "ok" and "lan1" in message and "lan2" not in message
+    assert port[:2] == ("ok", "port") and "lan2" in port[2]
+    lan(tmp_path, radio=False, lan1=False, lan2=False)
+    ((level, _, message),) = seen(tmp_path, off)
+    assert level == "fail" and "lan1" in message and "lan2" in message
 
 
 def test_a_disk_that_is_not_there_is_said(tmp_path: Path) -> None:
