@@ -161,7 +161,7 @@ def _unblock() -> None:
 
 
 def _told(roles: Roles) -> list[str]:
-    """Which card is what."""
+    """Which card is what: each with its address and its place, one of which uplink.port in site.toml takes."""
 
     def card(device: Device) -> str:
         return f"{device.mac} at {device.path or 'no place'} ({device.driver})"
@@ -169,15 +169,14 @@ def _told(roles: Roles) -> list[str]:
     if roles.uplink_now is not None:
         found = [f"uplink: {card(roles.uplink_now)}"]
     elif roles.plugged:
-        found = ["uplink: nothing is plugged in yet"]
+        found = ["uplink: belum ada apa-apa di USB / nothing is plugged into USB yet"]
     else:
-        found = ["uplink: its card is not there; `gerbang ports` lists those that are"]
+        found = ["uplink: kartunya tidak ada; lihat uplink.port di site.toml / not there; see uplink.port in site.toml"]
     found += [f"lan{number}: {card(port)}" for number, port in enumerate(roles.ports, 1)]
     if roles.radio is not None:
         found.append(f"radio: {card(roles.radio)}")
     elif not roles.ports:
-        hint = "plug in a USB network card, or see uplink.port in site.toml."
-        found.append(f"The LAN has neither a port nor a radio: {hint}")
+        found.append("LAN: tidak ada port atau radio; pasang kartu jaringan USB / no port or radio; plug in a USB card")
     return found
 
 

@@ -37,6 +37,11 @@ class Places:
         return self.root / "dev/tty1"
 
     @property
+    def net(self) -> Path:
+        """What the kernel says of network interfaces."""
+        return self.root / "sys/class/net"
+
+    @property
     def networkd(self) -> Path:
         return self.root / "run/systemd/network"
 

@@ -10,8 +10,10 @@ import contextlib
 import ipaddress
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from portal.box import commands, files, tray
+from portal.box.interfaces import WAN, WAN_PORT
 from portal.box.places import Places
 from portal.config import SiteConfig
 from portal.release import VERSION
@@ -23,14 +25,14 @@ _CLEAR = "\x1b[H\x1b[2J"  # console_codes(4)
 
 
 def show(places: Places, part: str, text: str) -> None:
-    """This part, and what the others say. What cannot be shown is said, and stops nothing.
+    """This part, what the others say, and the cables as they are now. What cannot be shown is said, and stops nothing.
 
     A service without devices leaves its part for the next one that has them.
     """
     plain = "".join(letter for letter in text if letter == "\n" or letter.isprintable())
     try:
         files.put(places.screen / part, plain)
-        parts = [path.read_text(encoding="utf-8").strip("\n") for path in sorted(places.screen.iterdir())]
+        parts = [_drawn(places, path) for path in sorted(places.screen.iterdir())]
     except OSError as error:
         commands.say(f"The screen does not show {part}: {error.strerror}.")
         return
@@ -38,6 +40,26 @@ def show(places: Places, part: str, text: str) -> None:
         descriptor = os.open(places.terminal, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "w", encoding="utf-8") as terminal:
             terminal.write(_CLEAR + "\n\n".join(parts) + "\n")
+
+
+def _drawn(places: Places, part: Path) -> str:
+    text = part.read_text(encoding="utf-8").strip("\n")
+    return "\n".join(filter(None, (text, cables(places.net)))) if part.name == CARDS else text
+
+
+def cables(net: Path) -> str:
+    """In which of the box's ports there is a cable now, by their roles in /sys/class/net (``net``).
+
+    Nothing of those that cannot be asked: before networkd has taken a card up nobody knows.
+    """
+    uplink = WAN_PORT if (net / WAN_PORT).exists() else WAN
+    ports = sorted((path.name for path in net.glob("lan[1-9]*")), key=lambda name: (len(name), name))
+    said = []
+    for role, name in (("uplink", uplink), *((port, port) for port in ports)):
+        with contextlib.suppress(OSError):  # EINVAL: it is down
+            carrier = (net / name / "carrier").read_text(encoding="ascii").strip() == "1"
+            said.append(f"{role} {'ada/yes' if carrier else 'tidak/no'}")
+    return f"Kabel / cables: {', '.join(said)}" if said else ""
 
 
 def of_site(config: SiteConfig | None, *, is_new: bool) -> str:

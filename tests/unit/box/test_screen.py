@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from portal import site
-from portal.box import boxcheck, screen
+from portal.box import boxcheck, network, screen
+from portal.box.interfaces import Device, decide
 from portal.box.places import Places
+from portal.config import Uplink
 
 SITE = '[site]\ncode = "64.03.01.2001"\nname = "Muara \\\\ Wahau"\n'
 
@@ -54,3 +56,40 @@ def test_a_box_without_a_screen_goes_on_and_one_that_cannot_write(
 def test_a_file_cannot_write_where_it_likes_on_the_screen(tmp_path: Path) -> None:
     screen.show(Places(tmp_path), screen.DESA, "desa \x1b[2J\x07\r\u202e\n")
     assert (tmp_path / "run/gerbang-box/screen/1-desa").read_text() == "desa [2J\n"
+
+
+def test_the_screen_says_in_which_ports_there_is_a_cable(tmp_path: Path) -> None:
+    """Before networkd has taken them up nobody can tell. A login's or a VLAN's card is wanport, and wan0 is on it."""
+    net = tmp_path / "sys/class/net"
+    for name in ("lo", "wan0", "lan0", "lan1", "lan2", "ap0"):
+        (net / name).mkdir(parents=True)
+    assert screen.cables(net) == ""
+    for name, carrier in (("lan0", 1), ("lan1", 0), ("lan2", 1), ("wan0", 1)):
+        (net / name / "carrier").write_text(f"{carrier}\n")
+    assert screen.cables(net) == "Kabel / cables: uplink ada/yes, lan1 tidak/no, lan2 ada/yes"
+    (net / "wanport").mkdir()
+    (net / "wanport/carrier").write_text("0\n")
+    assert "uplink tidak/no" in screen.cables(net)
+
+
+def test_what_is_wrong_with_the_cards_names_no_command_that_nobody_can_give() -> None:
+    """There is no login on a screen, and no ssh from the LAN."""
+    one = Device("eth0", "02:00:00:00:00:01", "pci-0000:01:00.0", "pci", "r8169")
+    for uplink, cards in ((Uplink(port="usb"), [one]), (Uplink(port="02:00:00:00:00:09"), [one]), (Uplink(), [])):
+        told = "\n".join(network._told(decide(cards, uplink)))
+        assert told.startswith("uplink: ") and "`" not in told and " / " in told
+        assert not cards or "lan1: 02:00:00:00:00:01 at pci-0000:01:00.0" in told, "what uplink.port takes"
+    assert "LAN" in told and "USB" in told
+
+
+def test_the_cables_stand_below_the_cards(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.terminal.parent.mkdir()
+    places.terminal.touch()
+    screen.show(places, screen.CARDS, "uplink: here\nlan1: there\n")
+    assert "Kabel" not in places.terminal.read_text()
+    (tmp_path / "sys/class/net/lan1").mkdir(parents=True)
+    (tmp_path / "sys/class/net/lan1/carrier").write_text("1\n")
+    screen.show(places, screen.STATE, "gerbang: ready\n")
+    shown = places.terminal.read_text()
+    assert shown.endswith("lan1: there\nKabel / cables: lan1 ada/yes\n\ngerbang: ready\n")
