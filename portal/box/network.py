@@ -176,7 +176,11 @@ def _told(roles: Roles) -> list[str]:
     if roles.radio is not None:
         found.append(f"radio: {card(roles.radio)}")
     elif not roles.ports:
-        found.append("LAN: tidak ada port atau radio; pasang kartu jaringan USB / no port or radio; plug in a USB card")
+        found.append(
+            "LAN: tidak ada port maupun radio. Pasang kartu jaringan USB, atau lihat uplink.port di site.toml."
+        )
+        hint = "plug in a USB network card, or see uplink.port in site.toml."
+        found.append(f"The LAN has neither a port nor a radio: {hint}")
     return found
 
 

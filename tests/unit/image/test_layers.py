@@ -52,6 +52,14 @@ def test_every_file_of_a_layer_can_be_filled_in(target: str) -> None:
             layers.fill(source.read_text(encoding="utf-8"), known, str(source))
 
 
+def test_ssh_takes_the_key_under_the_name_that_notepad_gives_it() -> None:
+    """As site.toml.txt is taken, too."""
+    text = next(path for path, to in layers.recipe("x86", {}).files if to.endswith("sshd_config.d/gerbang.conf"))
+    (line,) = re.findall("^AuthorizedKeysFile (.*)$", text.read_text(), re.MULTILINE)
+    at = "/boot/firmware/authorized_keys"
+    assert line.split() == [".ssh/authorized_keys", at, f"{at}.txt"]
+
+
 def test_each_layer_s_variable_is_named_by_a_file() -> None:
     recipe = layers.recipe("x86", {})
     texts = "".join(source.read_text(encoding="utf-8") for source, _ in recipe.files if not source.is_symlink())
