@@ -46,15 +46,20 @@ def first_boot(places: Places, grow: Callable[[Path], None]) -> None:
     if not secret.exists() or secret.stat().st_size != SECRET_BYTES:
         files.put(secret, secrets.token_bytes(SECRET_BYTES), 0o600)
     device = places.identity / "device-uuid"
-    if not device.exists() or not _is_uuid(device.read_text(encoding="ascii")):
+    if not _is_uuid(device):
         files.put(device, f"{uuid.uuid4()}\n", 0o600)
     if not (places.ssh / HOST_KEY).exists():
         host_key(places.ssh)
-    if not places.made.exists():
+    if places.made.exists():
+        return
+    try:
         grow(places.data)
-        os.sync()
-        files.put(places.made, f"{VERSION}\n")
-        say(f"This device is made: {device.read_text(encoding='ascii').strip()}")
+    except CommandError as error:  # a small disk works, and a later boot may find it mended
+        say(f"The data partition stays as small as the image made it, until a boot can grow it: {error}")
+        return
+    os.sync()
+    files.put(places.made, f"{VERSION}\n")
+    say(f"This device is made: {device.read_text(encoding='ascii').strip()}")
 
 
 def host_key(directory: Path) -> None:
@@ -112,12 +117,15 @@ def _sweep(places: Places) -> None:
 
 
 def _is_machine_id(path: Path) -> bool:
-    return path.exists() and re.fullmatch(rb"[0-9a-f]{32}\n", path.read_bytes()) is not None
+    with contextlib.suppress(OSError):
+        return re.fullmatch(rb"[0-9a-f]{32}\n", path.read_bytes()) is not None
+    return False
 
 
-def _is_uuid(text: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return str(uuid.UUID(text.strip())) == text.strip()
+def _is_uuid(path: Path) -> bool:
+    with contextlib.suppress(OSError, ValueError):  # it cannot be read, is no text, is no UUID
+        text = path.read_text(encoding="ascii").strip()
+        return str(uuid.UUID(text)) == text
     return False
 
 

@@ -161,6 +161,34 @@ def test_a_secret_that_is_too_short_is_made_again(places: Places, monkeypatch: p
     check(places)
 
 
+@pytest.mark.parametrize("name", ["device-uuid", "secret.key", "machine-id"])
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe\x00", bytes(37)], ids=["empty", "no text", "zeros"])
+def test_a_damaged_file_of_this_device_is_made_anew(
+    places: Places, monkeypatch: pytest.MonkeyPatch, name: str, damage: bytes
+) -> None:
+    boot(places, Machine(monkeypatch))
+    (places.identity / name).chmod(0o600)
+    (places.identity / name).write_bytes(damage)
+    boot(places, Machine(monkeypatch))
+    check(places)
+    assert firstboot._is_machine_id(places.identity / "machine-id")
+
+
+def test_a_disk_that_does_not_grow_is_said_tried_again_and_keeps_nobody_offline(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_data: Path) -> None:
+        raise CommandError("`resize2fs /dev/sda4` ended with status 1 and said: no")
+
+    machine = Machine(monkeypatch)
+    firstboot.first_boot(places, refused)
+    assert "resize2fs" in capfd.readouterr().err
+    assert not places.made.exists()
+    boot(places, machine)
+    check(places)
+    assert machine.grown == 1
+
+
 @pytest.mark.parametrize(
     ("device", "found"),
     [
