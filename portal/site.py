@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -79,7 +80,7 @@ def check_text(name: str, text: str, *, files: bool, here: bool) -> tuple[SiteCo
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        return None, [Mistake(name, "", _syntax(str(error), text), _syntax_hint(str(error)))]
+        return None, [_syntax(name, text, str(error))]
     return check_document(name, document, files=files, here=here)
 
 
@@ -95,19 +96,26 @@ def check_document(
     return (None if reader.mistakes else config), reader.mistakes
 
 
-def _syntax(error: str, text: str) -> str:
+def _syntax(name: str, text: str, error: str) -> Mistake:
     what, _, where = error.removesuffix(")").partition(" (at ")
+    lines = text.rstrip("\n").split("\n")
     if not where.startswith("line"):  # "end of document", or a TOML parser that says no place
-        where = f"line {len(text.splitlines())}, the last"
+        where = f"line {len(lines)}, the last"
+    line = "".join(lines[int(where.split()[1].rstrip(",")) - 1 :][:1])  # an empty one at the end is not there
+    hint = f"{_syntax_hint(error, line)} More may show once this is mended."
     if what == "Cannot overwrite a value":
         what = "A key or table stands twice"
-    return f"{what} ({where})."
+    return Mistake(name, "", f"{what} ({where}).", hint)
 
 
-def _syntax_hint(error: str) -> str:
+def _syntax_hint(error: str, line: str) -> str:
     if error.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
         return "Keep one of the two. Only [[plan]] and [[closed]] repeat."
-    return 'Lines read `key = value`; texts stand in "quotes", tables in [brackets]. More may show once this is mended.'
+    if re.search("[“”„‘’]", line):  # Word puts them there
+        return 'Write straight quotes, "..." and not “...”.'
+    if bare := re.fullmatch(r"\s*([\w-]+)\s*=\s*[^\s\"'#\[{][^\"']*", line):
+        return f'A text stands in quotes, {bare[1]} = "..."; a switch is true or false.'
+    return 'Lines read `key = value`; texts stand in "quotes", tables in [brackets].'
 
 
 class _Reader:

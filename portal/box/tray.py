@@ -23,7 +23,32 @@ _KINDS: Final = (
     ("does not fit; it takes", "Isi kunci ini tidak cocok."),
 )
 _CONTRADICTION: Final = "Isi kunci ini tidak mungkin, atau bertentangan dengan kunci lain."
-_SYNTAX: Final = "Berkas ini bukan TOML yang benar."
+_SYNTAX: Final = "Penulisan di baris ini salah."
+_HINTS: Final = (  # as portal.site says them; what is TOML in them stays
+    (r"Did you mean (.+)\?", r"Mungkin maksudnya \1?"),
+    (r"For example: (.+)", r"Contoh: \1"),
+    (r"Add a line under (\S+): (.+)", r"Tambahkan baris di bawah \1: \2"),
+    (r"A key of this name belongs under (.+)\.", r"Kunci ini milik \1."),
+    (r".+ knows: (.+)\.", r"Yang dikenal di sini: \1."),
+    (r"Write it without quotes: (.+)", r"Tulis tanpa tanda kutip: \1"),
+    (r"Write a list: (.+)", r"Tulis sebagai daftar: \1"),
+    (r"For no limit write (.+); 0 never means that\.", r"Kalau tanpa batas, tulis \1, bukan 0."),
+    (r"(\S+) is a table of its own; .+", r"\1 adalah bagian sendiri; tulis di baris sendiri."),
+    (r"Take the key out; .+", r"Hapus kunci ini; kartu untuk uplink dipilih dengan uplink.port."),
+    (r"Leave the key out for the default\.", r"Hapus kunci ini, maka nilai bawaan dipakai."),
+    (r"Write straight quotes, .+", r'Pakai tanda kutip lurus "...", bukan “...”.'),
+    (r"A text stands in quotes, (.+); .+", r"Teks pakai tanda kutip lurus, \1; pilihan ditulis true atau false."),
+    (
+        r"Keep one of the two\. .+",
+        r"Ini sudah ada di atas. Hapus salah satu. Hanya [[plan]] dan [[closed]] boleh berulang.",
+    ),
+    (
+        r"Lines read .+",
+        r"Setiap baris berbentuk `kunci = nilai`; teks di dalam tanda kutip lurus "
+        r'"...", bagian di dalam [kurung siku].',
+    ),
+)
+_MORE: Final = ("More may show once this is mended.", "Kesalahan lain baru terlihat setelah ini diperbaiki.")
 
 
 def choose(found: Mapping[str, float]) -> str | None:
@@ -54,13 +79,14 @@ def _lines(text: str) -> str:
 def is_blank(text: str) -> bool:
     """Does it say nothing yet, as the example that the image brings (`code = ""`)? Then nobody has configured it."""
     try:
-        return _says_nothing(tomllib.loads(text))
+        return says_nothing(tomllib.loads(text))
     except tomllib.TOMLDecodeError:
         return False
 
 
-def _says_nothing(value: object) -> bool:
-    return all(map(_says_nothing, value.values())) if isinstance(value, dict) else value == ""
+def says_nothing(value: object) -> bool:
+    """The same of a document, or a part of it, that was read."""
+    return all(map(says_nothing, value.values())) if isinstance(value, dict) else value == ""
 
 
 def line_of(text: str, key: str) -> int | None:
@@ -99,13 +125,21 @@ def error_text(name: str, text: str, mistakes: Sequence[Mistake], *, runs_on: bo
 
 
 def said(number: int, text: str, mistake: Mistake) -> list[str]:
-    line = line_of(text, mistake.key) if mistake.key else None
-    place = ", ".join(part for part in (f"baris {line}" if line else "", mistake.key) if part)
+    """Where, what it is and what to do in Indonesian, in one line; then the English sentence, and its hint."""
+    line = line_of(text, mistake.key) if mistake.key else _line_named(mistake.message)
+    place = ", ".join(part for part in (f"Baris {line}" if line else "", mistake.key) if part)
+    what = " ".join(part for part in (in_indonesian(mistake), hint_in_indonesian(mistake.hint)) if part)
     return [
-        f"{number}. {place[:1].upper()}{place[1:]}: {in_indonesian(mistake)}" if place else f"{number}. {_SYNTAX}",
+        f"{number}. {place}: {what}" if place else f"{number}. {what}",
         f"   {mistake.message}",
         f"   {mistake.hint}",
     ]
+
+
+def _line_named(message: str) -> str | None:
+    """The line that a sentence about what is no TOML names itself."""
+    found = re.search(r"\(line (\d+)", message)
+    return found[1] if found else None
 
 
 def in_indonesian(mistake: Mistake) -> str:
@@ -113,3 +147,10 @@ def in_indonesian(mistake: Mistake) -> str:
     if not mistake.key:
         return _SYNTAX
     return next((known for start, known in _KINDS if start in mistake.message), _CONTRADICTION)
+
+
+def hint_in_indonesian(hint: str) -> str:
+    """What to do, where that is one of the common things; empty where the English has to do."""
+    alone = hint.removesuffix(_MORE[0]).rstrip()
+    said = next((found.expand(known) for form, known in _HINTS if (found := re.fullmatch(form, alone))), "")
+    return f"{said} {_MORE[1]}" if said and alone != hint else said

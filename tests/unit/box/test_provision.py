@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from portal.box import provision, tray
+from portal.box import boxcheck, provision, tray
 from portal.box.places import Places
 from portal.site import Mistake, check_text
 
@@ -188,6 +188,10 @@ def test_work_that_was_never_taken_is_not_lost(places: Places) -> None:
     assert not places.site_error.exists()
 
 
+def told(places: Places) -> str:
+    return places.site_error.read_text("utf-8-sig")
+
+
 def test_first_passwords_lie_in_the_tray_while_they_hold(places: Places) -> None:
     secret = places.gerbang / "STAFF-PASSWORDS.txt"
     secret.write_text("operator  bagu-dini\n")
@@ -209,18 +213,116 @@ def test_keys_are_found_in_the_text_they_stand_in() -> None:
     assert tray.line_of("colour = 1\n[site]\n", "colour") == 1
 
 
-def test_every_sort_of_mistake_has_words_in_indonesian() -> None:
-    cases = {
-        "": "Kunci ini wajib ada.",
-        "[site]\ncode = 5": "Isi kunci ini tidak cocok.",
-        '[site]\ncode = "64.03.01.2001"\nnmae = "x"': "Kunci ini tidak dikenal. Mungkin salah ketik.",
-        '[site]\ncode = "64.03.01.2001"\n[uplnk]': "Bagian ini tidak dikenal. Mungkin salah ketik.",
-        '[site]\ncode = "64.03.01.2001"\n[lan]\naddress = "8.8.8.8/24"': tray._CONTRADICTION,
-        "[site\n": tray._SYNTAX,
-    }
-    for text, words in cases.items():
-        (mistake, *_) = check_text("site.toml", text, files=False, here=False)[1]
-        assert tray.in_indonesian(mistake) == words
+CODE = '[site]\ncode = "64.03.01.2001"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", 'site.code: Kunci ini wajib ada. Tambahkan baris di bawah [site]: code = "64.03.01.2001"'),
+        ("[site]\ncode = 5", 'Baris 2, site.code: Isi kunci ini tidak cocok. Contoh: code = "64.03.01.2001"'),
+        (
+            "[site]\ncode = 6403012001",
+            'Baris 2, site.code: Isi kunci ini tidak cocok. Mungkin maksudnya code = "64.03.01.2001"?',
+        ),
+        (
+            CODE + 'nmae = "x"',
+            "Baris 3, site.nmae: Kunci ini tidak dikenal. Mungkin salah ketik. Mungkin maksudnya name?",
+        ),
+        (
+            CODE + "isolate = true",
+            "Baris 3, site.isolate: Kunci ini tidak dikenal. Mungkin salah ketik. Kunci ini milik [lan].",
+        ),
+        (CODE + "[uplnk]", "Baris 3, uplnk: Bagian ini tidak dikenal. Mungkin salah ketik. Mungkin maksudnya uplink?"),
+        (
+            CODE + '[uplink]\ndown_kbit = "18000"',
+            "Baris 4, uplink.down_kbit: Isi kunci ini tidak cocok. Tulis tanpa tanda kutip: down_kbit = 18000",
+        ),
+        (
+            CODE + '[[plan]]\nid = "a"\nname = "A"\ndown_kbit = 0',
+            "Baris 6, plan[1].down_kbit: Isi kunci ini tidak cocok. "
+            'Kalau tanpa batas, tulis down_kbit = "unlimited", bukan 0.',
+        ),
+        (
+            CODE + '[uplink]\ndns = "192.0.2.1"',
+            'Baris 4, uplink.dns: Isi kunci ini tidak cocok. Tulis sebagai daftar: dns = ["192.0.2.1"]',
+        ),
+        (
+            CODE + "zz = 1",
+            "Baris 3, site.zz: Kunci ini tidak dikenal. Mungkin salah ketik. "
+            "Yang dikenal di sini: code, name, timezone, language, contact.",
+        ),
+        (
+            CODE + "lan = 1",
+            "Baris 3, site.lan: Kunci ini tidak dikenal. Mungkin salah ketik. "
+            "[lan] adalah bagian sendiri; tulis di baris sendiri.",
+        ),
+        (CODE + '[lan]\naddress = "11.0.0.1/24"', f"Baris 4, lan.address: {tray._CONTRADICTION}"),
+    ],
+)
+def test_every_sort_of_mistake_says_in_indonesian_what_it_is_and_what_to_do(text: str, words: str) -> None:
+    (mistake, *_) = check_text("site.toml", text, files=False, here=False)[1]
+    assert tray.said(1, text, mistake)[0] == f"1. {words}"
+
+
+def test_what_a_box_itself_finds_has_words_too() -> None:
+    text = CODE + '[lan]\ninterface = "eth1"\n'
+    (mistake,) = boxcheck.check("site.toml", text)[1]
+    assert "Hapus kunci ini; kartu untuk uplink dipilih dengan uplink.port." in tray.said(1, text, mistake)[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("[site]\ncode = “64.03.01.2001”\n", 2, 'Pakai tanda kutip lurus "...", bukan “...”.'),
+        ('[site]\nname = "Muara”\ncode = "64.03.01.2001"\n', 2, 'Pakai tanda kutip lurus "...", bukan “...”.'),
+        (
+            "[site]\nname = Desa Muara\n",
+            2,
+            'Teks pakai tanda kutip lurus, name = "..."; pilihan ditulis true atau false.',
+        ),
+        (
+            "[site]\ncode = 64.03.01.2001\n",
+            2,
+            'Teks pakai tanda kutip lurus, code = "..."; pilihan ditulis true atau false.',
+        ),
+        (
+            CODE + "\n" + CODE,
+            4,
+            "Ini sudah ada di atas. Hapus salah satu. Hanya [[plan]] dan [[closed]] boleh berulang.",
+        ),
+        (
+            CODE + CODE.partition("\n")[2],
+            3,
+            "Ini sudah ada di atas. Hapus salah satu. Hanya [[plan]] dan [[closed]] boleh berulang.",
+        ),
+        (
+            "[site\n",
+            1,
+            'Setiap baris berbentuk `kunci = nilai`; teks di dalam tanda kutip lurus "...", bagian di dalam',
+        ),
+        (
+            "[lan]\nisolate = True\n",
+            2,
+            'Teks pakai tanda kutip lurus, isolate = "..."; pilihan ditulis true atau false.',
+        ),
+        ('[site]\ncode = "x', 2, "Setiap baris berbentuk `kunci = nilai`"),
+    ],
+)
+def test_what_is_no_toml_says_in_indonesian_where_and_what_to_do(text: str, line: int, words: str) -> None:
+    (mistake,) = check_text("site.toml", text, files=False, here=False)[1]
+    said, *english = tray.said(1, text, mistake)
+    assert said.startswith(f"1. Baris {line}: Penulisan di baris ini salah. {words}")
+    assert said.endswith("Kesalahan lain baru terlihat setelah ini diperbaiki.")
+    assert f"(line {line}," in english[0]
+
+
+def test_curly_quotes_are_told_whatever_notepad_saved_them_as(places: Places) -> None:
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
+        put(places, "[site]\r\ncode = “64.03.01.2001”\r\n".encode(encoding))
+        assert take(places)
+        assert "Baris 2: " in told(places)
+        assert 'Pakai tanda kutip lurus "..."' in told(places)
 
 
 def test_a_file_that_is_no_text_is_a_mistake_and_not_an_end(places: Places) -> None:
