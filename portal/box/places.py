@@ -61,7 +61,7 @@ class Places:
 
     @property
     def taken(self) -> Path:
-        """SHA-256 of the tray's site.toml as it was last looked at."""
+        """What the tray held last, and what ran then: SHA-256, a line each."""
         return self.data / "site/taken"
 
     @property

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from portal import wholefile
 from portal.box import boxcheck, provision, tray
 from portal.box.places import Places
 from portal.site import Mistake, check_text
@@ -168,7 +170,7 @@ def test_a_power_cut_between_copy_and_note_does_no_harm(places: Places, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(provision.wholefile, "write", cut)
+        patched.setattr(wholefile, "write", cut)
         with pytest.raises(KeyboardInterrupt):
             mirror(places)
     assert take(places) == []
@@ -190,6 +192,132 @@ def test_work_that_was_never_taken_is_not_lost(places: Places) -> None:
 
 def told(places: Places) -> str:
     return places.site_error.read_text("utf-8-sig")
+
+
+def password(places: Places, secret: str = "operator  bagu-dini\n") -> str:
+    """The paper with the first passwords, as staff pages and setup page write it; as it is to stand on the card."""
+    (places.gerbang / provision.PASSWORDS).write_text(secret)
+    return secret.replace("\n", "\r\n")
+
+
+def card(places: Places) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in places.firmware.iterdir()}
+
+
+@pytest.mark.parametrize("tray", [None, "# [site]\n", GOOD], ids=["none", "blank", "taken"])
+def test_what_a_power_cut_kept_from_the_card_is_on_it_after_the_next_boot(places: Places, tray: str | None) -> None:
+    if tray is not None:
+        put(places, tray)
+    if tray == GOOD:
+        take(places)
+    places.site.write_text(GOOD)  # by the setup page, where the tray said nothing
+    secret = password(places)
+    assert take(places) == []
+    assert card(places) == {"site.toml": GOOD.encode(), "STAFF-PASSWORDS.txt": secret.encode()}
+    (places.gerbang / provision.PASSWORDS).unlink()
+    assert take(places) == []
+    assert card(places) == {"site.toml": GOOD.encode()}
+
+
+def test_a_card_that_cannot_be_written_does_not_keep_the_box_from_its_configuration(
+    places: Places, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    put(places, GOOD)
+    password(places)
+    monkeypatch.setattr(provision.firmware, "write", refused)
+    assert take(places) == []
+    assert places.site.read_text() == GOOD
+    assert "Read-only file system" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("runs", [GOOD, None], ids=["one runs", "none yet"])
+def test_a_new_password_leaves_an_edit_that_was_refused_where_it_is(places: Places, runs: str | None) -> None:
+    if runs is not None:
+        put(places, runs)
+        take(places)
+    put(places, BAD)
+    take(places)
+    before = card(places)
+    password(places)
+    mirror(places)
+    assert card(places) == {**before, "STAFF-PASSWORDS.txt": b"operator  bagu-dini\r\n"}
+    (places.gerbang / provision.PASSWORDS).unlink()
+    mirror(places)
+    assert card(places) == before
+    assert take(places), "it is said at each boot"
+
+
+def test_an_edit_that_no_boot_has_seen_is_left_for_the_next_one(places: Places) -> None:
+    put(places, GOOD)
+    take(places)
+    put(places, OTHER)
+    password(places)
+    mirror(places)
+    assert places.tray.read_text() == OTHER
+    assert take(places) == []
+    assert places.site.read_text() == OTHER
+
+
+def test_a_box_that_noted_the_tray_alone_before_it_was_updated_notes_both(places: Places) -> None:
+    put(places, GOOD)
+    take(places)
+    places.taken.write_text(places.taken.read_text().splitlines()[0] + "\n")
+    put(places, BAD)
+    take(places)
+    password(places)
+    mirror(places)
+    assert places.tray.read_text() == BAD
+    places.site.write_text(OTHER)
+    mirror(places)
+    assert places.tray.read_text() == OTHER
+
+
+@pytest.mark.parametrize("back", [GOOD, "# [site]\n", None], ids=["as it was", "blank", "removed"])
+def test_an_edit_that_is_taken_back_takes_its_mistakes_with_it(places: Places, back: str | None) -> None:
+    put(places, GOOD)
+    take(places)
+    put(places, BAD)
+    assert take(places)
+    assert places.site_error.exists()
+    if back is None:
+        places.tray.unlink()
+    else:
+        put(places, back)
+    assert take(places) == []
+    assert card(places) == {"site.toml": GOOD.encode()}
+
+
+def test_on_a_new_box_an_emptied_tray_ends_the_message_too(places: Places) -> None:
+    put(places, BAD)
+    take(places)
+    put(places, "")
+    assert take(places) == []
+    assert card(places) == {"site.toml": b""}
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe\xc0site", bytes(64), b""], ids=["no text", "zeros", "empty"])
+def test_a_damaged_site_toml_comes_back_from_the_card(places: Places, damage: bytes) -> None:
+    put(places, GOOD)
+    take(places)
+    places.site.write_bytes(damage)
+    mirror(places)
+    assert places.tray.read_text() == GOOD
+    assert take(places) == []
+    assert places.site.read_text() == GOOD
+
+
+def test_a_damaged_site_toml_without_a_card_is_told_and_does_not_open_the_setup_page(
+    places: Places, capfd: pytest.CaptureFixture[str]
+) -> None:
+    places.site.write_bytes(b"\xff[site]")
+    assert provision.main("take", places) == os.EX_OK
+    assert places.site.exists()
+    assert card(places) == {}
+    assert "is damaged" in capfd.readouterr().err
+    assert "cannot read its configuration" in (places.screen / "1-desa").read_text()
 
 
 def test_first_passwords_lie_in_the_tray_while_they_hold(places: Places) -> None:
