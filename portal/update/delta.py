@@ -7,6 +7,7 @@ must not know RAUC: what comes out of a delta is the signed bundle, bit by bit.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import subprocess
 import sys
@@ -22,8 +23,8 @@ from portal.update.deltaapply import ZSTD
 from portal.update.deltaformat import Head, Piece
 from portal.update.errors import UpdateError
 
-PIECE_BYTES: Final = 16 * 1024 * 1024
-MARGIN_BYTES: Final = 16 * 1024 * 1024
+PIECE_BYTES: Final = deltaformat.MAX_PIECE_BYTES
+MARGIN_BYTES: Final = (deltaformat.MAX_OLD_BYTES - PIECE_BYTES) // 2
 LEVEL: Final = 3  # what is not in the old image is compressed already: more effort saves nothing
 ANCHORS: Final = 24
 ANCHOR_BYTES: Final = 64
@@ -57,13 +58,24 @@ def make(old: Path, new: Path, out: Path, *, piece_bytes: int = PIECE_BYTES, lev
         )
         whole = folder / "whole"
         with whole.open("wb") as target, patches.open("rb") as source:
-            target.write(deltaformat.pack(head))
+            target.write(_packed(head))
             while data := source.read(deltaapply.CHUNK):
                 target.write(data)
             target.flush()
             os.fsync(target.fileno())
         whole.rename(out)
     return head
+
+
+def _packed(head: Head) -> bytes:
+    """As a box would take it. Raises UpdateError for what none would."""
+    packed = deltaformat.pack(head)
+    try:
+        deltaformat.read(io.BytesIO(packed).read)
+    except UpdateError as error:
+        message = f"No box would take this delta. {error.message}"
+        raise UpdateError(errors.DELTA, message, "Give them the whole bundle.") from None
+    return packed
 
 
 def shift_of(before: bytes, content: bytes, start: int, guess: int) -> int:

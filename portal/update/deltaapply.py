@@ -1,8 +1,9 @@
 """On the box: makes a signed bundle out of a delta and the slot that runs. It must not know RAUC, nor whom it serves.
 
 Piece by piece: the neighbourhood in the old image goes into a file in memory, zstd reads it and the patch, and what
-comes out is checked and written. So a box of 1 GB has memory left for its desa. A rebuild that was cut off goes on
-behind the pieces that are there and right; a file that is not right in the end is taken away.
+comes out is checked and written. So a box of 1 GB has memory left for its desa. A delta is not signed, only what comes
+of it is: so zstd has no rights, and nothing goes past the bounds of portal.update.deltaformat. A rebuild that was cut
+off goes on behind the pieces that are there and right; a file that is not right in the end is taken away.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 from portal.update import deltaformat, errors
 from portal.update.deltaformat import AGAIN, Head, Piece
@@ -22,7 +23,8 @@ from portal.update.fetching import UrlSource, is_url
 
 ZSTD: Final = "/usr/bin/zstd"
 CHUNK: Final = 1024 * 1024
-WINDOW_LOG: Final = 27  # what zstd may take for its window at most (2**27 bytes); a piece's own size limits it first
+WINDOW_LOG: Final = 26  # what zstd may take for its window at most: 2**26 bytes hold all that a piece is made from
+NOBODY: Final = 65534  # user and group nobody, on every Linux (systemd-sysusers(8))
 
 
 class Source(Protocol):
@@ -101,12 +103,12 @@ def rebuild(source: Source, head: Head, old: Path, out: Path, tell: Callable[[in
                     source.skip(piece.patch_bytes)
                     continue
                 tell(number * 100 // len(head.pieces))
-                patch = source.read(piece.patch_bytes)
-                if hashlib.sha256(patch).hexdigest() != piece.patch_sha256:
-                    raise UpdateError(errors.DELTA, f"Piece {number} of the delta is damaged.", AGAIN)
-                if not _make(image, piece, patch, head.piece_length(number), new.write):
-                    message = f"Piece {number} of the delta does not fit the version that runs."
-                    raise UpdateError(errors.DELTA, message, AGAIN)
+                with _memory("patch") as patch:
+                    if _received(source, piece.patch_bytes, patch) != piece.patch_sha256:
+                        raise UpdateError(errors.DELTA, f"Piece {number} of the delta is damaged.", AGAIN)
+                    if not _make(image, piece, patch, head.piece_length(number), new.write):
+                        message = f"Piece {number} of the delta does not fit the version that runs."
+                        raise UpdateError(errors.DELTA, message, AGAIN)
             new.truncate(head.new_bytes)
             if _digest(new, head.new_bytes) != head.new_sha256:
                 raise UpdateError(errors.DELTA, "What was made of the delta is not what it should be.", AGAIN)
@@ -136,24 +138,35 @@ def _there(new: IO[bytes], head: Head) -> int:
     return count
 
 
-def _make(image: IO[bytes], piece: Piece, patch: bytes, size: int, write: Callable[[bytes], object]) -> bool:
+def _received(source: Source, size: int, file: IO[bytes]) -> str:
+    """The next so many bytes of the delta into ``file``, chunk by chunk; their digest."""
+    digest = hashlib.sha256()
+    for at in range(0, size, CHUNK):
+        data = source.read(min(CHUNK, size - at))
+        digest.update(data)
+        file.write(data)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+def _make(image: IO[bytes], piece: Piece, patch: IO[bytes], size: int, write: Callable[[bytes], object]) -> bool:
     """Let zstd make a piece; whatever comes, no more than ``size`` bytes are written. Was it what it should be?"""
-    with _memory("old") as near, _memory("patch") as given:
+    rights: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+    with _memory("old") as near:
         image.seek(piece.old_offset)
         _copy(image, near, piece.old_bytes)
-        given.write(patch)
         near.flush()
-        given.seek(0)
         near_path = f"/proc/self/fd/{near.fileno()}"
         command = [ZSTD, "-q", "-d", "-c", f"--memory={2**WINDOW_LOG}", f"--patch-from={near_path}"]
         digest, left = hashlib.sha256(), size
         try:
             process = subprocess.Popen(
                 command,
-                stdin=given.fileno(),
+                stdin=patch.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 pass_fds=(near.fileno(),),
+                **rights,
             )
         except OSError as error:
             message = f"zstd cannot be started: {error.strerror}."

@@ -3,7 +3,8 @@
 Format 1, all numbers big-endian: ``GDELTA1\n``; 4 bytes with the length of the head; 32 bytes with its SHA-256; the
 head, JSON; then the patches of all pieces, one after the other, each a zstd frame that was made with ``--patch-from``.
 The new file is cut into pieces of ``piece_bytes``; a piece's patch needs nothing but ``old_bytes`` of the old image
-from ``old_offset`` on. A reader of format 1 refuses any other magic, and takes no number on trust.
+from ``old_offset`` on. A reader of format 1 refuses any other magic, and takes no number on trust: the bounds below are
+what the maker makes, since a head is not signed, and a box has little memory.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ MAGIC: Final = b"GDELTA1\n"
 LENGTH: Final = struct.Struct(">I")
 DIGEST_BYTES: Final = 32
 MAX_HEAD_BYTES: Final = 1024 * 1024
-MAX_PIECE_BYTES: Final = 64 * 1024 * 1024
-MAX_OLD_BYTES: Final = 128 * 1024 * 1024
+MAX_PIECE_BYTES: Final = 16 * 1024 * 1024
+MAX_PATCH_BYTES: Final = MAX_PIECE_BYTES + MAX_PIECE_BYTES // 256  # of what cannot be compressed (ZSTD_COMPRESSBOUND)
+MAX_OLD_BYTES: Final = 3 * MAX_PIECE_BYTES  # a piece's length before and after where its content stood
 MAX_FILE_BYTES: Final = 4 * 1024**3
 AGAIN: Final = "Fetch it again, or take the whole bundle."
 
@@ -37,7 +39,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
 
     old_offset: Size
     old_bytes: Annotated[int, Meta(ge=0, le=MAX_OLD_BYTES)]
-    patch_bytes: Annotated[int, Meta(ge=1, le=2 * MAX_PIECE_BYTES)]
+    patch_bytes: Annotated[int, Meta(ge=1, le=MAX_PATCH_BYTES)]
     patch_sha256: Sha256
     sha256: Sha256
 

@@ -149,13 +149,13 @@ def _described(response: Any) -> tuple[int, Remote]:
 
 
 def whole(
-    url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object], kbit: int | None = None
+    url: str, folder: Path, room: Callable[[int, int], object], tell: Callable[[int], object], kbit: int | None = None
 ) -> Path:
     """Fetch a file into ``folder``, behind what an earlier try has brought of the same one, with at most ``kbit``.
 
-    ``room`` is called with the bytes that will come, and raises where they are too many; ``tell`` with percent. The
-    file's name is made of address, size and validator, so that two files never become one; what others left goes.
-    Raises UpdateError, OSError.
+    ``room`` is called with the file's bytes and with how many of them are here, and raises where it may not come;
+    ``tell`` with percent. The file's name is made of address, size and validator, so that two files never become one;
+    what others left goes. Raises UpdateError, OSError.
     """
     with contextlib.closing(UrlSource(url, kbit)) as source:
         remote = source.open()
@@ -166,7 +166,7 @@ def whole(
         forget(folder, path)
         with path.open("ab") as file:
             there = file.tell()
-            room(remote.size - there)
+            room(remote.size, there)
             source.skip(there)
             while there < remote.size:
                 tell(there * 100 // remote.size)

@@ -74,9 +74,18 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
     system = rauc.system()
     version = places.version()
     spare_bytes = 2 * _database_bytes(paths)
-    terms = Terms(system.compatible, version, order.force, at.update, spare_bytes, _half_of_the_line(paths))
+    slot = system.devices[running]
+    terms = Terms(
+        compatible=system.compatible,
+        version=version,
+        force=order.force,
+        folder=at.update,
+        most_bytes=_most_bytes(slot),
+        spare_bytes=spare_bytes,
+        kbit=_half_of_the_line(paths),
+    )
     tell(0, "check")
-    with _bundle(at, order, system.devices[running], terms, tell) as (what, found):
+    with _bundle(at, order, slot, terms, tell) as (what, found):
         trial = Trial(
             slot=places.other(running),
             version=found.version,
@@ -138,13 +147,15 @@ def _locked(at: Places) -> Iterator[None]:
 @dataclass(frozen=True, slots=True)
 class Terms:
     """On which a bundle is taken: ``spare_bytes`` of ``folder``'s disk are for the copy of the database that the first
-    start of a new version makes; what is fetched takes at most ``kbit`` of the line (None: all of it).
+    start of a new version makes; what is fetched or made has ``most_bytes``, and takes at most ``kbit`` of the line
+    (None: all of it).
     """
 
     compatible: str
     version: str
     force: bool
     folder: Path
+    most_bytes: int
     spare_bytes: int
     kbit: int | None
 
@@ -154,9 +165,14 @@ class Terms:
             raise refusal
         return bundle
 
-    def room(self, needed_bytes: int) -> None:
-        """Raises UpdateError."""
-        refusal = offer.room(places.free_bytes(self.folder), needed_bytes + self.spare_bytes)
+    def room(self, size: int, there: int) -> None:
+        """For a bundle of so many bytes, of which some are there. What is cut off stays for the next try: so nothing
+        is begun that no slot could hold, whatever somebody on the line says of its size. Raises UpdateError.
+        """
+        if size > self.most_bytes:
+            message = f"It would be {size // 1_000_000} MB, and a slot holds {self.most_bytes // 1_000_000} MB."
+            raise UpdateError(errors.BUNDLE, message, "Fetch the one for this sort of box.")
+        refusal = offer.room(places.free_bytes(self.folder), size - there + self.spare_bytes)
         if refusal is not None:
             raise refusal
 
@@ -169,7 +185,7 @@ def _bundle(at: Places, order: Order, slot: Path, terms: Terms, tell: Tell) -> I
         fetching.forget(at.update, whole, Path(order.what))
         with deltaapply.opened(order.what, terms.kbit) as source:
             head = deltaapply.read_head(source)
-            terms.room(head.new_bytes - deltaapply.there(whole))
+            terms.room(head.new_bytes, deltaapply.there(whole))
             deltaapply.rebuild(source, head, slot, whole, lambda done: tell(done // 2, "delta"))
     elif fetching.is_url(order.what):
         terms.taken(rauc.info(order.what))  # before hundreds of megabytes come for nothing
@@ -177,13 +193,20 @@ def _bundle(at: Places, order: Order, slot: Path, terms: Terms, tell: Tell) -> I
     else:
         fetching.forget(at.update, Path(order.what))
         found = terms.taken(rauc.info(order.what))
-        terms.room(0)
+        terms.room(0, 0)
         yield order.what, found
         return
     try:
         yield str(whole), terms.taken(rauc.info(str(whole)))
     finally:
         whole.unlink(missing_ok=True)
+
+
+def _most_bytes(slot: Path) -> int:
+    """Of a bundle: what a slot holds, a hash for each 4096 bytes of it, the signature. Raises OSError."""
+    with slot.open("rb") as device:
+        held = device.seek(0, os.SEEK_END)
+    return held + held // 64 + 1024 * 1024
 
 
 def _half_of_the_line(paths: Paths) -> int | None:

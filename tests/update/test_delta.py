@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +147,87 @@ def test_a_patch_that_unpacks_to_more_than_its_piece_is_stopped(
     head = piece(head, 0, patch_bytes=len(bomb), patch_sha256=hashlib.sha256(bomb).hexdigest())
     (tmp_path / "d").write_bytes(deltaformat.pack(head) + bomb)
     assert refused(tmp_path / "d", images[0], tmp_path / "out").code == errors.DELTA
+
+
+def head_of(**changes: Any) -> deltaformat.Head:
+    """Of one piece, and as large as the maker makes it."""
+    mib = 1024 * 1024
+    only = deltaformat.Piece(0, 48 * mib, 16 * mib + 16 * 1024, "0" * 64, "0" * 64)
+    sums = {"old_sha256": "0" * 64, "new_sha256": "0" * 64}
+    head = deltaformat.Head(old_bytes=640 * mib, new_bytes=16 * mib, piece_bytes=16 * mib, pieces=(only,), **sums)
+    return piece(head, 0, **changes)
+
+
+def test_a_head_that_would_need_more_memory_than_our_own_ever_do_is_refused() -> None:
+    """It is not signed: a box of 1 GB reads what anybody on the line could have written."""
+    mib = 1024 * 1024
+    assert deltaformat.read(io.BytesIO(deltaformat.pack(head_of())).read) == head_of()
+    larger = msgspec.structs.replace(head_of(), piece_bytes=16 * mib + 1)
+    for head in (larger, head_of(old_bytes=48 * mib + 1), head_of(patch_bytes=17 * mib)):
+        with pytest.raises(UpdateError) as error:
+            deltaformat.read(io.BytesIO(deltaformat.pack(head)).read)
+        assert error.value.code == errors.DELTA
+
+
+def test_what_no_box_would_take_is_not_made(images: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UpdateError, match="No box") as error:
+        delta.make(*images, tmp_path / "d", piece_bytes=16 * 1024 * 1024 + 1, level=1)
+    assert error.value.code == errors.DELTA and list(tmp_path.iterdir()) == []
+
+
+def test_the_largest_pieces_that_are_made_are_within_what_zstd_may_take_for_them(tmp_path: Path) -> None:
+    near, content = tmp_path / "near", os.urandom(deltaformat.MAX_PIECE_BYTES)
+    near.write_bytes(os.urandom(deltaformat.MAX_OLD_BYTES - len(content)) + content)
+    for new in (content, os.urandom(len(content))):
+        patch = delta._patch(tmp_path, near.read_bytes(), new, delta.LEVEL)
+        sums = hashlib.sha256(patch).hexdigest(), hashlib.sha256(new).hexdigest()
+        told = deltaformat.Piece(0, deltaformat.MAX_OLD_BYTES, len(patch), *sums)
+        head = deltaformat.Head(
+            old_bytes=deltaformat.MAX_OLD_BYTES,
+            old_sha256=hashlib.sha256(near.read_bytes()).hexdigest(),
+            new_bytes=len(new),
+            new_sha256=sums[1],
+            piece_bytes=len(new),
+            pieces=(told,),
+        )
+        (tmp_path / "d").write_bytes(deltaformat.pack(head) + patch)
+        apply(str(tmp_path / "d"), near, tmp_path / "out")
+        assert (tmp_path / "out").read_bytes() == new
+
+
+def test_a_patch_is_never_in_memory_as_a_whole(images: tuple[Path, Path], tmp_path: Path) -> None:
+    empty, new = tmp_path / "empty", images[1]
+    empty.touch()
+    delta.make(empty, new, tmp_path / "d", level=1)
+    asked: list[int] = []
+
+    class Watched(deltaapply.FileSource):
+        def read(self, size: int) -> bytes:
+            asked.append(size)
+            return super().read(size)
+
+    with (tmp_path / "d").open("rb") as file:
+        source = Watched(file)
+        deltaapply.rebuild(source, deltaapply.read_head(source), empty, tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == new.read_bytes()
+    assert max(asked) <= deltaapply.CHUNK < sum(asked)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to lay down")
+def test_zstd_meets_what_is_not_signed_without_rights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    made = b"65534 65534 65534\n"
+    sums = {"old_sha256": hashlib.sha256(b"").hexdigest(), "new_sha256": hashlib.sha256(made).hexdigest()}
+    only = deltaformat.Piece(0, 0, 1, hashlib.sha256(b"x").hexdigest(), sums["new_sha256"])
+    head = deltaformat.Head(old_bytes=0, new_bytes=len(made), piece_bytes=4096, pieces=(only,), **sums)
+    (tmp_path / "empty").touch()
+    (tmp_path / "d").write_bytes(deltaformat.pack(head) + b"x")
+    with tempfile.TemporaryDirectory() as name:  # nobody gets as far as tmp_path
+        Path(name).chmod(0o755)
+        (Path(name) / "zstd").write_text("#!/bin/sh\necho $(id -u) $(id -g) $(id -G)\n")
+        (Path(name) / "zstd").chmod(0o755)
+        monkeypatch.setattr(deltaapply, "ZSTD", str(Path(name) / "zstd"))
+        apply(str(tmp_path / "d"), tmp_path / "empty", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == made
 
 
 # --- over a line ----------------------------------------------------------------------------------------------------

@@ -34,10 +34,14 @@ def offered(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.content = CONTENT
 
 
-def fetch(server: Server, folder: Path, room: list[int] | None = None, told: list[int] | None = None) -> Path:
-    return fetching.whole(
-        server.url, folder, (room if room is not None else []).append, (told if told is not None else []).append
-    )
+def fetch(
+    server: Server, folder: Path, room: list[tuple[int, int]] | None = None, told: list[int] | None = None
+) -> Path:
+    def asked(size: int, there: int) -> None:
+        if room is not None:
+            room.append((size, there))
+
+    return fetching.whole(server.url, folder, asked, (told if told is not None else []).append)
 
 
 def refused(server: Server, folder: Path) -> UpdateError:
@@ -48,11 +52,11 @@ def refused(server: Server, folder: Path) -> UpdateError:
 
 
 def test_it_comes_whole_and_says_how_far_it_is(server: Server, tmp_path: Path) -> None:
-    room: list[int] = []
+    room: list[tuple[int, int]] = []
     told: list[int] = []
     path = fetch(server, tmp_path, room, told)
     assert path.read_bytes() == CONTENT and list(tmp_path.iterdir()) == [path]
-    assert room == [len(CONTENT)] and told == sorted(told) and (told[0], told[-1]) == (0, 93)
+    assert room == [(len(CONTENT), 0)] and told == sorted(told) and (told[0], told[-1]) == (0, 93)
     assert server.asked == [None]
 
 
@@ -75,17 +79,17 @@ def test_what_came_before_the_line_ended_is_kept_and_not_asked_for_again(server:
     (part,) = tmp_path.iterdir()
     assert part.stat().st_size == 1_000_000
     server.lasts, server.asked = 1 << 60, []
-    room: list[int] = []
+    room: list[tuple[int, int]] = []
     assert fetch(server, tmp_path, room) == part and part.read_bytes() == CONTENT
-    assert room == [500_000] and server.asked == [None, "bytes=1000000-"]
+    assert room == [(len(CONTENT), 1_000_000)] and server.asked == [None, "bytes=1000000-"]
 
 
 def test_one_that_was_whole_before_the_power_went_is_not_fetched_again(server: Server, tmp_path: Path) -> None:
     path = fetch(server, tmp_path)
     server.asked = []
-    room: list[int] = []
+    room: list[tuple[int, int]] = []
     assert fetch(server, tmp_path, room) == path and path.read_bytes() == CONTENT
-    assert room == [0] and server.asked == [None]
+    assert room == [(len(CONTENT), len(CONTENT))] and server.asked == [None]
 
 
 @pytest.mark.parametrize(("attribute", "value"), [("version", "2"), ("content", CONTENT[:-1])])
@@ -137,7 +141,7 @@ def test_after_a_slow_stretch_it_is_no_faster_than_before(server: Server, monkey
 
 
 def test_without_room_nothing_is_fetched(server: Server, tmp_path: Path) -> None:
-    def no_room(_: int) -> None:
+    def no_room(*_: int) -> None:
         raise UpdateError(errors.ROOM, "", "")
 
     with pytest.raises(UpdateError) as error:
@@ -153,7 +157,7 @@ def test_a_server_that_does_not_say_how_much_will_come_is_refused(server: Server
 def test_an_address_that_is_wrong_is_told_at_once(server: Server, tmp_path: Path) -> None:
     for url in (f"{server.url}-not", "http://127.0.0.1:9/file", "http://[::1/file", "http://127.0.0.1:9x/file"):
         with pytest.raises(UpdateError) as error:
-            fetching.whole(url, tmp_path, lambda _: None, lambda _: None)
+            fetching.whole(url, tmp_path, lambda *_: None, lambda _: None)
         assert error.value.code == errors.FETCH and error.value.hint, url
     assert len(server.asked) == 1 and list(tmp_path.iterdir()) == []
 

@@ -20,6 +20,8 @@ from portal.box import disks
 from portal.paths import Paths
 from portal.update import (
     asking,
+    deltaapply,
+    deltaformat,
     errors,
     facts,
     fetching,
@@ -43,6 +45,7 @@ from portal.update.service import Service
 from portal.update.state import Before, State
 
 BEFORE = Before(serving=True, line_up=True)
+SLOT_BYTES = 64 * 1024 * 1024
 NAME = "gerbang-x86-0.3.0-1a2b3c4d.raucb"
 
 
@@ -73,6 +76,9 @@ def at(tmp_path: Path) -> Places:
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch, at: Places, paths: Paths) -> Rauc:
     found = Rauc()
+    for name in ("a", "b"):
+        with (at.boot / name).open("wb") as device:
+            device.truncate(SLOT_BYTES)
     paths.site.write_text('[site]\ncode = "64.03.01.2001"\n')
     monkeypatch.setattr(places, "running_slot", lambda *_: "A")
     monkeypatch.setattr(places, "version", lambda *_: "0.2.0")
@@ -167,12 +173,16 @@ def test_an_address_is_asked_what_it_has_before_that_is_fetched_and_again_after(
         return played.bundle
 
     def whole(
-        url: str, folder: Path, room: Callable[[int], object], tell: Callable[[int], object], kbit: int | None
+        url: str, folder: Path, room: Callable[[int, int], object], tell: Callable[[int], object], kbit: int | None
     ) -> Path:
         assert asked == [url] and kbit == half
-        room(5)
-        with pytest.raises(UpdateError, match="MB free"):
-            room(1 << 60)
+        room(SLOT_BYTES + SLOT_BYTES // 100, 0)  # with the hashes of what is in it
+        with pytest.raises(UpdateError, match="slot") as error:
+            room(SLOT_BYTES + SLOT_BYTES // 10, SLOT_BYTES)
+        assert error.value.code == errors.BUNDLE
+        with monkeypatch.context() as patch, pytest.raises(UpdateError, match="MB free"):
+            patch.setattr(places, "free_bytes", lambda _: SLOT_BYTES)
+            room(SLOT_BYTES, 0)
         tell(50)
         (folder / "coming-1").touch()
         return folder / "coming-1"
@@ -196,6 +206,23 @@ def test_what_an_address_should_not_give_is_not_fetched(
     with pytest.raises(UpdateError) as error:
         installing.install(at, paths, order(what=URL))
     assert error.value.code in (errors.SAME, errors.DOWNGRADE) and played.saw == []
+
+
+@pytest.mark.parametrize("there", [0, SLOT_BYTES])
+def test_a_delta_of_more_than_a_slot_holds_is_not_begun(
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch, there: int
+) -> None:
+    """Its head is not signed, and what it makes stays for the next try."""
+    sums = {"old_sha256": "0" * 64, "new_sha256": "0" * 64}
+    pieces = tuple(deltaformat.Piece(0, 0, 1, "0" * 64, "0" * 64) for _ in range(5))
+    large = {"new_bytes": SLOT_BYTES + deltaformat.MAX_PIECE_BYTES, "piece_bytes": deltaformat.MAX_PIECE_BYTES}
+    head = deltaformat.Head(old_bytes=0, pieces=pieces, **large, **sums)
+    (at.boot / "gerbang-x.gdelta").write_bytes(deltaformat.pack(head))
+    monkeypatch.setattr(deltaapply, "there", lambda _: there)
+    monkeypatch.setattr(deltaapply, "rebuild", lambda *_: pytest.fail("it was begun"))
+    with pytest.raises(UpdateError, match="slot") as error:
+        installing.install(at, paths, order(what=str(at.boot / "gerbang-x.gdelta")))
+    assert error.value.code == errors.BUNDLE
 
 
 def test_what_an_earlier_try_left_goes_with_the_next_installation(at: Places, paths: Paths, played: Rauc) -> None:
