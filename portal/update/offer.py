@@ -10,8 +10,9 @@ from portal.update.errors import UpdateError
 from portal.update.rauc import Bundle
 from portal.update.state import State
 
-NAME: Final = re.compile(r"gerbang-[A-Za-z0-9][A-Za-z0-9._+-]{0,100}\.(?:raucb|gdelta)", re.ASCII)
-"""What the file of an update is called: so it is found on a stick, and nothing else is taken."""
+NAME: Final = re.compile(r"gerbang-[A-Za-z0-9][A-Za-z0-9._+-]{0,100}(?: ?\([0-9]{1,3}\))?\.(?:raucb|gdelta)", re.ASCII)
+"""What the file of an update is called: so it is found on a stick, and nothing else is taken. A browser that fetches it
+a second time calls that ``… (1)``."""
 ROOM_BYTES: Final = 32 * 1024 * 1024
 
 

@@ -8,6 +8,7 @@ the kernel only by the hand of one who may install anyway, and an update never b
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,8 +23,14 @@ from portal.update.errors import UpdateError
 LIST: Final = ("/usr/bin/lsblk", "--json", "--output", "NAME,PATH,TRAN,FSTYPE,MOUNTPOINTS")
 MOUNT: Final = "/usr/bin/mount"
 UMOUNT: Final = "/usr/bin/umount"
-FILE_SYSTEMS: Final = ("vfat", "exfat", "ext4", "ntfs")
 OPTIONS: Final = "ro,nosuid,nodev,noexec"
+FILE_SYSTEMS: Final[Mapping[str, tuple[str, str]]] = {
+    "vfat": ("vfat", OPTIONS),
+    "exfat": ("exfat", OPTIONS),
+    "ext4": ("ext4", f"{OPTIONS},errors=remount-ro"),  # its superblock may say that an error is to stop the machine
+    "ntfs": ("ntfs3", OPTIONS),
+}
+"""What is read, as lsblk calls it: what the kernel calls it, and how it is mounted."""
 TIMEOUT_S: Final = 30.0
 MOST: Final = 20
 
@@ -38,12 +45,19 @@ class Found:
 
 
 def offered(where: Path) -> list[Found]:
-    """All bundles on all sticks, the newest name last. A stick that cannot be read is left out."""
+    """All bundles on all sticks, the newest name last. Raises UpdateError where there is none, and a stick that cannot
+    be read."""
     found: list[Found] = []
-    for device, kind in partitions(_listed()):
-        with contextlib.suppress(UpdateError, OSError), _mounted(device, kind, where) as root:
-            names = sorted(entry.name for entry in root.iterdir() if offer.is_name(entry.name))
-            found += [Found(name, (root / name).stat().st_size, device) for name in names if (root / name).is_file()]
+    problem: UpdateError | None = None
+    with _alone(where):
+        for device, kind in partitions(_listed()):
+            try:
+                with _mounted(device, kind, where) as root:
+                    found += _bundles(root, device)
+            except UpdateError as error:
+                problem = error
+    if not found and problem is not None:
+        raise problem
     return sorted(found, key=lambda one: one.name)[-MOST:]
 
 
@@ -52,16 +66,21 @@ def mounted(where: Path, name: str) -> Iterator[Path]:
     """The file of this name on the first stick that has it. Raises UpdateError."""
     if not offer.is_name(name):
         raise offer.not_a_name(name)
-    for device, kind in partitions(_listed()):
-        with contextlib.ExitStack() as stack:
-            try:
-                root = stack.enter_context(_mounted(device, kind, where))
-            except UpdateError:
-                continue
-            if (root / name).is_file():
-                yield root / name
-                return
-    raise UpdateError(errors.NO_STICK, f"No stick has {name}.", "Put the stick in, wait some seconds, and look again.")
+    hint = "Put the stick in, wait some seconds, and look again."
+    problem = UpdateError(errors.NO_STICK, f"No stick has {name}.", hint)
+    with _alone(where):
+        for device, kind in partitions(_listed()):
+            with contextlib.ExitStack() as stack:
+                try:
+                    root = stack.enter_context(_mounted(device, kind, where))
+                    names = [found.name for found in _bundles(root, device)]
+                except UpdateError as error:
+                    problem = error
+                    continue
+                if name in names:
+                    yield root / name
+                    return
+    raise problem
 
 
 def partitions(listed: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -87,14 +106,44 @@ def _listed() -> list[Mapping[str, Any]]:
 
 
 @contextlib.contextmanager
+def _alone(where: Path) -> Iterator[None]:
+    """One process at a time. So what is mounted there before it begins was left by one that was killed, and would pass
+    for a disk in use. Raises UpdateError."""
+    where.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with where.with_suffix(".lock").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = "A stick is being read already."
+            raise UpdateError(errors.BUSY, message, "Wait until that has ended.") from None
+        _let_go(where)
+        yield
+
+
+@contextlib.contextmanager
 def _mounted(device: str, kind: str, where: Path) -> Iterator[Path]:
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    kind = "ntfs3" if kind == "ntfs" else kind
-    _run([MOUNT, "-t", kind, "-o", OPTIONS, device, str(where)])
+    where.mkdir(mode=0o700, exist_ok=True)
+    driver, options = FILE_SYSTEMS[kind]
+    _run([MOUNT, "-t", driver, "-o", options, device, str(where)])
     try:
         yield where
     finally:
-        _run([UMOUNT, str(where)])
+        with contextlib.suppress(UpdateError):  # who looks next lets go of it
+            _let_go(where)
+
+
+def _let_go(where: Path) -> None:
+    """Also while RAUC's service still reads it, whom nobody waits for any more: nothing is written there."""
+    while where.is_mount():
+        _run([UMOUNT, "--lazy", str(where)])
+
+
+def _bundles(root: Path, device: str) -> list[Found]:
+    try:
+        files = [entry for entry in root.iterdir() if offer.is_name(entry.name) and entry.is_file()]
+        return [Found(file.name, file.stat().st_size, device) for file in files]
+    except OSError as error:
+        raise _unreadable(str(error.strerror)) from None
 
 
 def _run(command: Sequence[str]) -> None:
@@ -102,5 +151,9 @@ def _run(command: Sequence[str]) -> None:
         subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", b"") or b""
-        message = f"The stick cannot be read: {said.decode(errors='replace').strip() or error}."
-        raise UpdateError(errors.NO_STICK, message, "Try another stick, formatted as FAT32 or exFAT.") from None
+        raise _unreadable(said.decode(errors="replace").strip() or str(error)) from None
+
+
+def _unreadable(why: str) -> UpdateError:
+    message = f"The stick cannot be read: {why}."
+    return UpdateError(errors.NO_STICK, message, "Try another stick, formatted as FAT32 or exFAT.")

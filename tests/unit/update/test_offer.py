@@ -49,7 +49,13 @@ def test_nothing_is_installed_over_the_way_back() -> None:
         assert found is not None and found.code == errors.TRIAL
 
 
-@pytest.mark.parametrize("name", ["gerbang-x86-0.2.0-1a2b.raucb", "gerbang-pi_2.gdelta", "gerbang-1+2.raucb"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("gerbang-x86-0.2.0-1a2b.raucb", "gerbang-pi_2.gdelta", "gerbang-1+2.raucb"),
+        *("gerbang-x86-0.2.0 (1).raucb", "gerbang-x86-0.2.0(12).gdelta"),  # as browsers call what they fetch again
+    ],
+)
 def test_names_of_updates(name: str) -> None:
     assert offer.is_name(name) and offer.is_delta(name) == name.endswith("gdelta")
 
@@ -59,6 +65,13 @@ def test_names_of_updates(name: str) -> None:
     [
         *("", "gerbang-.raucb", "x.raucb", "gerbang-x.raucb\n", "gerbang-x.img", "../gerbang-x.raucb"),
         *("gerbang-a/b.raucb", "gerbang-x.raucb.part", "gerbang-.-.raucb", "gerbang-é.raucb", "-gerbang-x.raucb"),
+        *(
+            "gerbang-x .raucb",
+            "gerbang-x (1) (2).raucb",
+            "gerbang-x (a).raucb",
+            "gerbang-(1).raucb",
+            "gerbang-x  (1).raucb",
+        ),
     ],
 )
 def test_names_of_nothing(name: str) -> None:
