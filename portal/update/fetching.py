@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -179,4 +180,12 @@ def forget(folder: Path, *but: Path) -> None:
     """Take away what earlier tries have left, but for what begins with the name of one of ``but``. Raises OSError."""
     for path in folder.glob(f"{PREFIX}*"):
         if not path.name.startswith(tuple(kept.name for kept in but)):
-            path.unlink()
+            remove(path)
+
+
+def remove(path: Path) -> None:
+    """Whatever lies there, or nothing; links are not followed. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -87,6 +87,8 @@ class Service:
 
     def do(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """One request. Raises UpdateError."""
+        if not self.working:
+            uploaded.give_back_left(self._at)
         verb = request.get("verb")
         if verb == "state":
             return standing(self._at, self._paths)

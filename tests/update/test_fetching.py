@@ -165,5 +165,9 @@ def test_an_address_that_is_wrong_is_told_at_once(server: Server, tmp_path: Path
 def test_what_others_left_goes_and_what_is_named_stays(tmp_path: Path) -> None:
     for name in ("coming-1", "coming-rebuilt.raucb.part", "state.json"):
         (tmp_path / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "coming-link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "coming-2" / "deeper").mkdir(parents=True)
+    (tmp_path / "coming-2" / "link").symlink_to(tmp_path / "elsewhere")
     fetching.forget(tmp_path, tmp_path / "coming-rebuilt.raucb", Path("http://10.0.0.1/x.raucb"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["coming-rebuilt.raucb.part", "state.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["coming-rebuilt.raucb.part", "elsewhere", "state.json"]

@@ -8,6 +8,7 @@ import os
 import socket
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -226,10 +227,10 @@ def test_a_delta_of_more_than_a_slot_holds_is_not_begun(
 
 
 def test_what_an_earlier_try_left_goes_with_the_next_installation(at: Places, paths: Paths, played: Rauc) -> None:
-    for name in ("coming-1", "coming-rebuilt.raucb.part", "coming-upload.raucb"):
+    for name in ("coming-1", "coming-rebuilt.raucb.part", "coming-upload-gerbang-x.raucb"):
         (at.update / name).touch()
-    installing.install(at, paths, order(what=str(at.update / "coming-upload.raucb")))
-    assert [path.name for path in at.update.glob("coming-*")] == ["coming-upload.raucb"]
+    installing.install(at, paths, order(what=str(at.update / "coming-upload-gerbang-x.raucb")))
+    assert [path.name for path in at.update.glob("coming-*")] == ["coming-upload-gerbang-x.raucb"]
 
 
 def test_one_at_a_time(at: Places, paths: Paths, played: Rauc) -> None:
@@ -316,7 +317,7 @@ def test_an_upload_becomes_roots_own_before_a_child_reads_it(ask: Updates, at: P
         "role": "technician",
         "force": True,
     }
-    own = at.update / "coming-upload.raucb"
+    own = at.update / f"coming-upload-{NAME}"
     assert own.read_bytes() == b"bundle" and own.stat().st_mode & 0o777 == 0o600 and list(at.incoming.iterdir()) == []
     for again in (lambda: ask.install("stick", NAME, "tono", "technician"), ask.sticks, lambda: ask.reboot("tono")):
         with pytest.raises(UpdateError) as error:
@@ -326,6 +327,58 @@ def test_an_upload_becomes_roots_own_before_a_child_reads_it(ask: Updates, at: P
     ask.install("stick", NAME, "tono", "technician")
     assert started[1][0]["from"] == "stick" and started[1][0]["name"] == NAME
     started[1][1].over = True
+
+
+@pytest.mark.parametrize("swap", ["directory", "link", "second name"])
+def test_what_is_put_in_its_place_while_it_is_taken_is_not_taken(
+    ask: Updates, at: Places, paths: Paths, started: list[Any], monkeypatch: pytest.MonkeyPatch, swap: str
+) -> None:
+    """The directory is not root's: between any two calls there may be something else of that name."""
+    (at.update / "secret").write_text("secret")
+    (at.incoming / NAME).write_bytes(b"bundle")
+    rename = os.rename
+
+    def swapped(source: Any, target: Any, **named: Any) -> None:
+        if source == NAME:
+            (at.incoming / NAME).unlink()
+            if swap == "directory":
+                (at.incoming / NAME / "deeper").mkdir(parents=True)
+                (at.incoming / NAME / "link").symlink_to(at.update)
+            elif swap == "link":
+                (at.incoming / NAME).symlink_to(at.update / "secret")
+            else:
+                (at.incoming / NAME).hardlink_to(at.update / "secret")
+        rename(source, target, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(UpdateError) as error:
+        patch.setattr(os, "rename", swapped)
+        ask.install("incoming", NAME, "tono", "technician")
+    assert error.value.code == errors.BUNDLE and started == []
+    assert list(at.update.glob("coming-*")) == []
+    secret = (at.update / "secret").stat()
+    assert (secret.st_mode & 0o777, secret.st_uid, secret.st_nlink) == (0o644, os.getuid(), 1)
+    assert installing.install(at, paths, order()).slot == "B", "it hinders no later one"
+
+
+def test_what_a_cut_off_installation_took_is_on_the_page_again(ask: Updates, at: Places, started: list[Any]) -> None:
+    """The power went, or the child was killed: nobody was left to give it back."""
+    os.chown(at.incoming, 4711, 4712)
+    (at.incoming / NAME).write_bytes(b"bundle")
+    uploaded.take(at, NAME)
+    (at.update / "coming-1").touch()  # it is gone on with
+    (at.update / f"coming-upload-{NAME[:-6]}.gdelta" / "x").mkdir(parents=True)
+    (at.update / "coming-upload-gerbang-y.raucb").symlink_to(at.state)
+    ask.state()
+    found = at.incoming / NAME
+    assert found.read_bytes() == b"bundle" and (found.stat().st_uid, found.stat().st_gid) == (4711, 4712)
+    assert list(at.incoming.iterdir()) == [found] and [path.name for path in at.update.glob("coming-*")] == ["coming-1"]
+
+    ask.install("incoming", NAME, "tono", "technician")
+    ask.state()
+    assert not found.exists(), "an installation that goes on keeps it"
+    started[0][1].over = True
+    ask.state()
+    assert found.exists()
 
 
 def link(at: Places) -> None:
@@ -404,6 +457,15 @@ def test_an_upload_that_rauc_could_not_install_is_gone(
     played.failure = UpdateError(errors.INSTALL, "RAUC did not install it: a block is damaged.", "")
     assert child("incoming") != 0
     assert not handed.exists() and list(at.update.glob("coming-*")) == []
+
+
+def test_an_upload_of_which_the_installation_broke_is_there_again(
+    at: Places, child: Callable[..., int], handed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rauc, "info", lambda _: sys.exit(os.EX_TEMPFAIL))
+    with pytest.raises(SystemExit):
+        child("incoming")
+    assert handed.read_bytes() == b"bundle" and list(at.update.glob("coming-*")) == []
 
 
 def test_an_upload_that_is_no_good_is_gone(at: Places, child: Callable[..., int], handed: Path, played: Rauc) -> None:
