@@ -11,6 +11,7 @@ import fcntl
 import json
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -69,8 +70,7 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
     known = state.load(at.state)
     if (refusal := offer.readiness(known, running)) is not None:
         raise refusal
-    if disks.has_twin():
-        raise UpdateError(errors.TWIN, disks.TWIN, "Take out the one that is not this box's, and try again.")
+    _refuse_twin()
     system = rauc.system()
     version = places.version()
     spare_bytes = 2 * _database_bytes(paths)
@@ -96,10 +96,27 @@ def _install(at: Places, paths: Paths, order: Order, running: str, tell: Tell) -
             before=facts.before(paths),
         )
         made = what != order.what
-        _write(at, known, trial, what, (lambda percent, step: tell(50 + percent // 2, step)) if made else tell)
-    told = {"slot": trial.slot, "from": version, "to": found.version, "force": order.force}
-    records.audit(paths, order.by, order.role, "update.install", told)
+        _refuse_twin()  # once more: it may have taken hours to come here
+        with _undisturbed():
+            _write(at, known, trial, what, (lambda percent, step: tell(50 + percent // 2, step)) if made else tell)
+            told = {"slot": trial.slot, "from": version, "to": found.version, "force": order.force}
+            records.audit(paths, order.by, order.role, "update.install", told)
     return Installed(trial.slot, version, found.version)
+
+
+def _refuse_twin() -> None:
+    if disks.has_twin():
+        raise UpdateError(errors.TWIN, disks.TWIN, "Take out the one that is not this box's, and try again.")
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What RAUC has begun is ended and written down, though the machine is to go down. It takes minutes."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _write(at: Places, known: state.State, trial: Trial, what: str, tell: Tell) -> None:
@@ -292,7 +309,11 @@ def install(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None
 
 
 def main(argument: str) -> int:
-    """The service's child: from a stick, which is mounted for the time, or from a file that was uploaded."""
+    """The service's child: from a stick, which is mounted for the time, or from a file that was uploaded.
+
+    On SIGTERM it ends at once, tidily: what was fetched or made so far is gone on with another time.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(os.EX_TEMPFAIL))
     logging.basicConfig(format="%(message)s", level=logging.INFO)
     told = json.loads(argument)
     at, name = Places(), told["name"]

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pwd
+import signal
 import socket
 import struct
 import subprocess
@@ -53,15 +54,24 @@ class Service:
     def serve(self, listening: socket.socket) -> None:
         """Answer one after the other until nobody has asked for IDLE_S and nothing is being done."""
         listening.settimeout(IDLE_S)
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except TimeoutError:
-                if self.working:
-                    continue
-                return
-            with connection:
-                self._answer(connection)
+        try:
+            while True:
+                try:
+                    connection, _ = listening.accept()
+                except TimeoutError:
+                    if self.working:
+                        continue
+                    return
+                with connection:
+                    self._answer(connection)
+        finally:
+            self._end_child()
+
+    def _end_child(self) -> None:
+        """What it is fetching can wait for another time; what RAUC is writing is waited for (installing.main)."""
+        if self._child is not None and self.working:
+            self._child.terminate()
+            self._child.wait()
 
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(REQUEST_S)
@@ -166,8 +176,14 @@ def _received(connection: socket.socket) -> Mapping[str, Any]:
     return found
 
 
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(os.EX_OK)
+
+
 def main() -> int:
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    signal.signal(signal.SIGTERM, _end)
     listening = listener.inherited()
     if listening is None:
         log.error("This is started by its socket: systemctl start gerbang-update.socket")

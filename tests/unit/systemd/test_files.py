@@ -138,6 +138,11 @@ def test_without_a_site_nothing_starts(name: str) -> None:
     assert SITE in words(read("gerbang.target"), "ConditionPathExists")
 
 
+def test_rauc_ends_after_the_installation_that_waits_for_it() -> None:
+    """What starts later is stopped first."""
+    assert "rauc.service" in words(read("gerbang-update.service"), "After")
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.stem.removeprefix("gerbang-") in PAGES], ids=str)
 def test_what_listens_waits_for_the_rules_and_for_nothing_else_of_netctl(path: Path) -> None:
     unit = read(path.name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
+import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from portal import listener
 from portal.box import disks
 from portal.paths import Paths
 from portal.update import (
@@ -153,6 +155,18 @@ def test_what_may_not_be_installed_is_refused_before_anything_is_written(
     with pytest.raises(UpdateError) as error:
         installing.install(at, paths, order())
     assert error.value.code == code and played.saw == [] and state.load(at.state) == before
+
+
+def test_a_second_disk_that_came_in_while_the_bundle_was_fetched_is_seen(
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours later RAUC could write to that one."""
+    disks_in = iter([False, True])
+    monkeypatch.setattr(disks, "has_twin", lambda: next(disks_in))
+    before = state.load(at.state)
+    with pytest.raises(UpdateError) as error:
+        installing.install(at, paths, order())
+    assert error.value.code == errors.TWIN and played.saw == [] and state.load(at.state) == before
 
 
 URL = f"http://198.18.0.1/{NAME}?day=3"
@@ -297,8 +311,57 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         def poll(self) -> int | None:
             return 0 if self.over else None
 
+        def terminate(self) -> None:
+            found.append("told")
+
+        def wait(self) -> None:
+            assert found[-1] == "told"
+            self.over = True
+
     monkeypatch.setattr(subprocess, "Popen", Child)
     return found
+
+
+@pytest.fixture
+def terminated() -> Iterator[None]:
+    """What happens on SIGTERM is as before afterwards, and ends no process of tests meanwhile."""
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("it would end at once"))
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("played", "terminated")
+@pytest.mark.parametrize("working", [True, False])
+def test_where_the_machine_goes_down_the_child_is_told_and_waited_for(
+    at: Places, paths: Paths, started: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, working: bool
+) -> None:
+    at.run.mkdir()
+    path, listening = tmp_path / "update.sock", socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+
+    def asked() -> None:
+        if working:
+            Updates(path).install("stick", NAME, "tono", "technician")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=asked)
+    monkeypatch.setattr(listener, "inherited", lambda: listening)
+    monkeypatch.setattr(pwd, "getpwnam", lambda _: pwd.getpwuid(os.getuid()))
+    monkeypatch.setattr(service, "Places", lambda: at)
+    monkeypatch.setattr(service, "Paths", lambda: paths)
+    serve = Service.serve
+
+    def begun(self: Service, on: socket.socket) -> None:
+        thread.start()
+        serve(self, on)
+
+    monkeypatch.setattr(Service, "serve", begun)
+    with listening, pytest.raises(SystemExit) as end:
+        service.main()
+    thread.join(10)
+    assert end.value.code == os.EX_OK
+    assert started == ([started[0], "told"] if working else []) and (not working or started[0][1].over)
 
 
 def test_state_is_told(ask: Updates) -> None:
@@ -407,7 +470,9 @@ def test_what_is_no_file_of_its_own_is_not_taken(
 
 
 @pytest.fixture
-def child(at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def child(
+    at: Places, paths: Paths, played: Rauc, terminated: None, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., int]:
     monkeypatch.setattr(installing, "Places", lambda: at)
     monkeypatch.setattr(installing, "Paths", lambda: paths)
 
@@ -459,13 +524,25 @@ def test_an_upload_that_rauc_could_not_install_is_gone(
     assert not handed.exists() and list(at.update.glob("coming-*")) == []
 
 
-def test_an_upload_of_which_the_installation_broke_is_there_again(
+def test_where_the_machine_goes_down_the_child_ends_and_gives_the_upload_back(
     at: Places, child: Callable[..., int], handed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rauc, "info", lambda _: sys.exit(os.EX_TEMPFAIL))
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(rauc, "info", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
         child("incoming")
+    assert end.value.code == os.EX_TEMPFAIL and state.load(at.state) == State(proven="A")
     assert handed.read_bytes() == b"bundle" and list(at.update.glob("coming-*")) == []
+
+
+def test_where_the_machine_goes_down_what_rauc_has_begun_is_ended_and_written_down(
+    at: Places, paths: Paths, child: Callable[..., int], handed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rauc, "install", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    assert child("incoming") == os.EX_OK
+    trial = state.load(at.state).trial
+    assert trial is not None and trial.phase == "installed" and not handed.exists()
+    with sqlite3.connect(paths.database) as database:
+        assert database.execute("SELECT action FROM audit ORDER BY id DESC LIMIT 1").fetchone() == ("update.install",)
 
 
 def test_an_upload_that_is_no_good_is_gone(at: Places, child: Callable[..., int], handed: Path, played: Rauc) -> None:
