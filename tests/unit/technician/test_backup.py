@@ -74,6 +74,33 @@ def test_a_backup_holds_the_site_and_a_whole_copy_of_the_database(paths: Paths, 
     assert [path.name for path in paths.data.glob(".backup-*")] == [], "nothing is left on the disk"
 
 
+def test_a_copy_comes_to_its_end_while_others_write(
+    paths: Paths, query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow card there is a write in every part of a large copy."""
+    person(query, codes.new_code())
+    steps: list[int] = []
+
+    class Slow:
+        def __init__(self, connection: sqlite3.Connection) -> None:
+            self.connection, self.execute, self.close = connection, connection.execute, connection.close
+
+        def backup(self, target: sqlite3.Connection, **options: Any) -> None:
+            def meanwhile(_: int, left: int, __: int) -> None:
+                steps.append(left)
+                assert len(steps) < 2000, "it begins again and again"
+                query("UPDATE meta SET generation = generation + 1")
+
+            self.connection.backup(target, **{**options, "pages": 5, "progress": meanwhile})
+
+    connect = db.connect
+    monkeypatch.setattr(db, "connect", lambda path: Slow(connect(path)))
+    backup.copy_database(paths.database, tmp_path / "copy.db")
+    assert len(steps) > 5 and steps == sorted(steps, reverse=True)
+    with sqlite3.connect(tmp_path / "copy.db") as copy:
+        assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 def test_private_keys_are_in_it_only_where_they_are_asked_for(paths: Paths, tmp_path: Path) -> None:
     for name in ("staff.pem", "staff.key"):
         (tmp_path / name).write_text(f"secret {name}")
