@@ -27,6 +27,9 @@ SMALL_BODY_BYTES = 64 * 1024
 """Forms. What is larger is an upload: it may take longer, and goes to a file without a name."""
 
 _RECV_BYTES = 64 * 1024
+_FILE_BYTES = 64 * 1024
+_SEND_BYTES = 1024 * 1024
+"""The most of one response at a time: others wait for the same loop."""
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -88,7 +91,8 @@ class Untaken(io.RawIOBase):
 
 
 class Connection:
-    """One client. ``head`` fills and is parsed into ``request``, ``body`` fills, then ``unsent`` empties.
+    """One client. ``head`` fills and is parsed into ``request``, ``body`` fills, then ``unsent`` empties, and after it
+    ``file``, which is read as it is sent: a download may be larger than the memory. At its end it is None again.
 
     ``error`` is set instead where there will be no request. ``has_more`` once the client sent, or may still send, what
     nobody will read. ``is_upload`` while a large body is on its way. ``deadline_s`` is of time.monotonic().
@@ -100,6 +104,7 @@ class Connection:
         "client",
         "deadline_s",
         "error",
+        "file",
         "has_more",
         "head",
         "is_upload",
@@ -120,6 +125,7 @@ class Connection:
         self.has_more = False
         self.is_upload = False
         self.unsent = b""
+        self.file: BinaryIO | None = None
         self.deadline_s = time.monotonic() + HEAD_TIMEOUT_S
         self._missing_bytes = 0
 
@@ -155,13 +161,27 @@ class Connection:
         self.has_more = True
 
     def send(self) -> bool:
-        """Send what the socket takes now. True when nothing is left."""
+        """Send what the socket takes now, within a bound. True when nothing is left."""
+        sent = 0
         try:
-            while self.unsent:
-                self.unsent = self.unsent[self.sock.send(self.unsent) :]
+            while self.unsent or self._read_on():
+                if sent >= _SEND_BYTES:
+                    return False
+                count = self.sock.send(self.unsent)
+                self.unsent = self.unsent[count:]
+                sent += count
         except _NOT_NOW:
             return False
         return True
+
+    def _read_on(self) -> bool:
+        if self.file is None:
+            return False
+        self.unsent = self.file.read(_FILE_BYTES)
+        if not self.unsent:
+            self.file.close()
+            self.file = None
+        return bool(self.unsent)
 
     def has_unread(self) -> bool:
         """Whether the client sent more than its request: closing now would make the kernel reset the connection, and
@@ -185,6 +205,8 @@ class Connection:
             self.sock.close()
         with suppress(OSError):  # a file flushes what is left, and the disk may be full
             self.body.close()
+        if self.file is not None:
+            self.file.close()
 
     def _parse(self, cfg: Any, max_body_bytes: int) -> None:
         head, end, rest = bytes(self.head).partition(b"\r\n\r\n")

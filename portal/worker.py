@@ -32,6 +32,8 @@ from portal.connection import Connection, TooManyUploadsError, status_of
 log = logging.getLogger(__name__)
 
 LINGER_TIMEOUT_S = 3.0
+SEND_TIMEOUT_S = 30.0
+"""How long a file that is sent may stand still; only who logged in is sent one."""
 MAX_CONNECTIONS = 1000
 MAX_UPLOADS = 4
 """Large bodies at a time: anybody may begin one, and their files must not fill the disk."""
@@ -69,6 +71,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
         # Each in the order of their deadlines: dicts keep the order of insertion.
         self.reading: dict[Connection, None] = {}
         self.uploading: dict[Connection, None] = {}
+        self.sending: dict[Connection, None] = {}
         self.ending: dict[Connection, None] = {}
         self.handed_back: list[Connection] = []
         self.in_threads = 0
@@ -94,7 +97,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
         for key, _ in self.poller.select(timeout_s):
             key.data(key.fileobj)
         now_s = time.monotonic()
-        for group in (self.reading, self.uploading, self.ending):
+        for group in (self.reading, self.uploading, self.sending, self.ending):
             while group and (oldest := next(iter(group))).deadline_s <= now_s:
                 self._drop(oldest)
 
@@ -172,16 +175,27 @@ class HeadWorker(Worker):  # type: ignore[misc]
         with self.lock:
             handed_back, self.handed_back = self.handed_back, []
         for connection in handed_back:
-            connection.deadline_s = time.monotonic() + LINGER_TIMEOUT_S
-            self.ending[connection] = None
-            if connection.unsent:
+            self._wait_for(connection)
+            if connection.unsent or connection.file is not None:
                 self.poller.register(connection.sock, selectors.EVENT_WRITE, lambda _, c=connection: self._writable(c))
             else:
                 self._linger(connection)
 
+    def _wait_for(self, connection: Connection) -> None:
+        """Its time begins anew."""
+        self.sending.pop(connection, None)
+        if connection.file is not None:
+            connection.deadline_s = time.monotonic() + SEND_TIMEOUT_S
+            self.sending[connection] = None
+        elif connection not in self.ending:
+            connection.deadline_s = time.monotonic() + LINGER_TIMEOUT_S
+            self.ending[connection] = None
+
     def _writable(self, connection: Connection) -> None:
         try:
-            if not connection.send():
+            is_sent = connection.send()
+            self._wait_for(connection)
+            if not is_sent:
                 return
         except OSError:
             self._drop(connection)
@@ -208,6 +222,7 @@ class HeadWorker(Worker):  # type: ignore[misc]
             self.poller.unregister(connection.sock)
         self.reading.pop(connection, None)
         self.uploading.pop(connection, None)
+        self.sending.pop(connection, None)
         self.ending.pop(connection, None)
         connection.close()
 
@@ -247,6 +262,8 @@ class HeadWorker(Worker):  # type: ignore[misc]
             response.force_close()
             items = self.wsgi(environ, response.start_response)
             try:
+                if isinstance(items, environ["wsgi.file_wrapper"]) and response.response_length is not None:
+                    connection.file, items = items.filelike, ()  # sent from the disk, piece by piece
                 for item in items:
                     response.write(item)
                 response.close()

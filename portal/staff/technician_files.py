@@ -22,6 +22,7 @@ from portal.domain.staff import Role
 from portal.staff import technician
 from portal.staff.auth import me, roles
 from portal.staff.frame import done, language
+from portal.staff.handout import hand_out
 from portal.staff.shared import shared
 from portal.staff.technician import show
 from portal.store.db import StoreError
@@ -175,18 +176,6 @@ def _file(name: str, work: Callable[[IO[bytes]], object]) -> flask.Response:
         return hand_out(name, MIMETYPE, work)
     except BackupError as error:
         return _backup_page(500, problem=error)
-
-
-def hand_out(name: str, mimetype: str, work: Callable[[IO[bytes]], object]) -> flask.Response:
-    """What ``work`` writes: a nameless file on the data disk, handed out and gone. Raises what ``work`` raises."""
-    file = tempfile.TemporaryFile(dir=shared().paths.data)  # noqa: SIM115 - closed when it is sent
-    try:
-        work(file)
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return flask.send_file(file, mimetype=mimetype, as_attachment=True, download_name=name)
 
 
 @blueprint.post("/technician/restore")

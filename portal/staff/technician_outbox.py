@@ -19,6 +19,7 @@ from portal.domain.staff import Role
 from portal.staff import technician_files
 from portal.staff.auth import me, roles
 from portal.staff.frame import date, language
+from portal.staff.handout import hand_out
 from portal.staff.shared import shared
 from portal.staff.technician import show
 from portal.store import outbox as store
@@ -58,7 +59,7 @@ def take_outbox() -> flask.Response:
         at.administration(me().name, me().role).record("outbox.export", "outbox", None, {"batches": count})
 
     today = localtime.local_date(at.read_clock().wall_s, at.zone)
-    return technician_files.hand_out(f"gerbang-kantor-{at.config.site.code}-{today}.zip", MIMETYPE, work)
+    return hand_out(f"gerbang-kantor-{at.config.site.code}-{today}.zip", MIMETYPE, work)
 
 
 def _batches() -> Iterator[bytes]:

@@ -5,6 +5,7 @@ Each visit leaves pictures in tests/e2e/shots, for people to look at.
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import os
@@ -13,6 +14,7 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import tempfile
@@ -378,6 +380,13 @@ class Client:
 
     def ask(self, method: str, path: str, **form: str) -> tuple[int, str, str]:
         """(status, Location, text) of one request ."""
+        connection, answer = self.begin(method, path, **form)
+        text = answer.read().decode(errors="replace")  # a file may be anything
+        connection.close()
+        return answer.status, answer.headers.get("Location", ""), text
+
+    def begin(self, method: str, path: str, **form: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+        """The same, with all that follows the head still to be read."""
         context = ssl.create_default_context(cafile=str(self.certificate))
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=20)
         connection = http.client.HTTPSConnection(self.host, self.port, context=context, timeout=20)
@@ -389,18 +398,19 @@ class Client:
         }
         connection.request(method, path, urllib.parse.urlencode(form) if form else None, headers)
         answer = connection.getresponse()
-        text = answer.read().decode(errors="replace")  # a file may be anything
         for header in answer.headers.get_all("Set-Cookie") or ():
             name, _, value = header.partition(";")[0].partition("=")
             self.cookies[name] = value
-        connection.close()
-        return answer.status, answer.headers.get("Location", ""), text
+        return connection, answer
 
     def send(self, path: str, page: str, **form: str) -> tuple[int, str, str]:
         """Fill in the form of ``page`` and send it."""
+        return self.ask("POST", path, csrf_token=self.token(page), **form)
+
+    def token(self, page: str) -> str:
         found = re.search(r'name="csrf_token" value="([^"]+)"', self.ask("GET", page)[2])
         assert found is not None, page
-        return self.ask("POST", path, csrf_token=found[1], **form)
+        return found[1]
 
 
 @dataclass
@@ -512,6 +522,30 @@ def test_slow_and_silent_clients_keep_nobody_out(home: Path) -> None:
         assert time.monotonic() - begun < 8
         for one in silent:
             one.close()
+
+
+def test_a_download_may_take_its_time_and_is_not_held_in_memory(tmp_path: Path) -> None:
+    """A backup after a year or two, over Wi-Fi that is far away."""
+    with staff_server(str(tmp_path), empty=True) as port:
+        with sqlite3.connect(tmp_path / "gerbang.db") as database:
+            database.executemany(
+                "INSERT INTO audit (wall_s, boot_id, boot_s, actor, role, action, object, after) "
+                "VALUES (1, 'b', 1, 'tono', 'technician', 'x', 'x', ?)",
+                ((json.dumps(os.urandom(500_000).hex()),) for _ in range(48)),
+            )
+        client = Client(port, NAME, tmp_path / "staff/certificate.pem")
+        assert client.send("/login", "/login", name="tono", password=PASSWORD)[0] == 303
+        connection, answer = client.begin("POST", "/technician/backup", csrf_token=client.token("/technician/backup"))
+        size = int(answer.headers["Content-Length"])
+        assert answer.status == 200 and size > 20_000_000
+        received, begun_s = bytearray(), time.monotonic()
+        while data := answer.read(256 * 1024):
+            received += data
+            # 4 MB a second: it lasts longer than an answer that nobody takes is kept.
+            time.sleep(max(0.0, begun_s + len(received) / 4_000_000 - time.monotonic()))
+        connection.close()
+        assert len(received) == size
+        assert len(gzip.decompress(received)) > 48_000_000
 
 
 def test_the_users_of_the_tests_are_those_of_the_pages() -> None:

@@ -15,6 +15,7 @@ from werkzeug.exceptions import NotFound
 from portal.domain.staff import Role
 from portal.reports import delimited, files, reading
 from portal.staff.auth import me, roles
+from portal.staff.handout import send
 from portal.staff.review.door import blueprint, catch_up
 from portal.staff.shared import shared
 
@@ -50,9 +51,8 @@ def export(month: str, form: str) -> flask.Response:
     except BaseException:
         file.close()
         raise
-    file.seek(0)
     name = f"{report.stem}-{table}.csv" if form in delimited.DIALECTS else f"{report.stem}.{form}"
-    response = flask.send_file(file, mimetype=TYPES[form], as_attachment=form != files.HTML, download_name=name)
+    response = send(file, name, TYPES[form], as_attachment=form != files.HTML)
     if form == files.HTML:
         response.headers["Content-Security-Policy"] = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; frame-ancestors 'none'; base-uri 'none'"

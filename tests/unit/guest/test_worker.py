@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -203,3 +204,18 @@ def test_an_outbox_gives_everything_once() -> None:
     outbox.sendall(b"head")
     outbox.send(b"body")
     assert (outbox.take(), outbox.take()) == (b"headbody", b"")
+
+
+def test_a_file_is_read_as_it_is_sent_and_within_a_bound_at_a_time(pair: tuple[Connection, socket.socket]) -> None:
+    connection, client = pair
+    content = bytes(range(256)) * 20_000
+    connection.unsent, connection.file = b"head", io.BytesIO(content)
+    got = bytearray()
+    while not connection.send():
+        assert len(connection.unsent) <= 1 << 16, "no more of it is in memory"
+        got += client.recv(1 << 20)
+    assert connection.file is None, "it is closed"
+    connection.end_sending()
+    while data := client.recv(1 << 20):
+        got += data
+    assert bytes(got) == b"head" + content
