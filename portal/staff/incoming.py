@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from portal import wholefile
 from portal.update import errors, offer, places
@@ -81,15 +81,7 @@ class Incoming:
             raise refusal
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(part, flags, 0o600), "ab") as file:
-            for chunk in data:
-                if at + len(chunk) > size:
-                    raise UpdateError(
-                        errors.REQUEST, f"{part.name}: more came than was said.", "Begin the upload again."
-                    )
-                file.write(chunk)
-                at += len(chunk)
-            file.flush()
-            if at == size:
+            if write(file, part.name, at, size, data) == size:
                 os.fsync(file.fileno())
 
     def _part(self, name: str, size: int) -> Path:
@@ -99,3 +91,14 @@ class Incoming:
         for entry in self._folder.iterdir():
             with contextlib.suppress(OSError):
                 entry.unlink()
+
+
+def write(file: IO[bytes], name: str, at: int, size: int, data: Iterable[bytes]) -> int:
+    """Write a piece that begins at ``at``; where it ends. Raises UpdateError where more comes than was said."""
+    for chunk in data:
+        if at + len(chunk) > size:
+            raise UpdateError(errors.REQUEST, f"{name}: more came than was said.", "Begin the upload again.")
+        file.write(chunk)
+        at += len(chunk)
+    file.flush()
+    return at

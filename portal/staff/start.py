@@ -27,7 +27,7 @@ log = logging.getLogger("gerbang.staff")
 
 CERTIFICATE = "certificate.pem"
 MAX_BODY_BYTES = 8 * 1024 * 1024
-"""A backup that is put back; forms have a limit of their own (portal.staff.app)."""
+"""A backup that is put back by a browser without scripts; forms have a limit of their own (portal.staff.app)."""
 
 
 def prepare(config: SiteConfig, paths: Paths, user: pwd.struct_passwd) -> wsgi.Prepared:

@@ -19,22 +19,27 @@ from portal.backup import BackupError
 from portal.control import UNREACHABLE, Control, ControlError, State
 from portal.domain import sitechange
 from portal.domain.staff import Role
-from portal.staff import technician
+from portal.staff import pieces, technician
+from portal.staff.arriving import Arriving
 from portal.staff.auth import me, roles
 from portal.staff.frame import done, language
 from portal.staff.handout import hand_out
+from portal.staff.incoming import PIECE_BYTES
 from portal.staff.shared import shared
 from portal.staff.technician import show
 from portal.store.db import StoreError
 from portal.technician import bundle as bundles
 from portal.technician.words import like
+from portal.update import errors
+from portal.update.errors import UpdateError
 
 blueprint = technician.blueprint
 """These pages are among the technician's."""
 
-LARGEST_UPLOAD: Final = 8 * 1024 * 1024  # what the process takes (portal.staff.start); the command line takes all
+LARGEST_FORM: Final = 8 * 1024 * 1024  # what the process takes (portal.staff.start): of a browser without scripts
 AGAIN_AFTER_S: Final = 6  # this process is renewed meanwhile
 MIMETYPE: Final = "application/gzip"
+_NAME: Final = "gerbang-arriving"
 
 
 def _control() -> Control:
@@ -151,7 +156,7 @@ def backup() -> flask.Response:
 
 def _backup_page(status: int = 200, **values: Any) -> flask.Response:
     given: dict[str, Any] = {"problem": None, "mistakes": [], "restored": None} | values
-    return show("backup", status, **given)
+    return show("backup", status, piece=PIECE_BYTES, **given)
 
 
 @blueprint.post("/technician/backup")
@@ -178,16 +183,48 @@ def _file(name: str, work: Callable[[IO[bytes]], object]) -> flask.Response:
         return _backup_page(500, problem=error)
 
 
+# Piece by piece, as updates come: the backup of a year is larger than a request may be.
+
+
+def _arriving() -> Arriving:
+    """The process's one, made when it is first asked for."""
+    found: Arriving = flask.current_app.extensions.setdefault(_NAME, Arriving(shared().paths.data))
+    return found
+
+
+@blueprint.get("/technician/restore/piece")
+@roles(Role.TECHNICIAN)
+def backup_arrived() -> flask.Response:
+    """For the page's script: how much of an upload is here already."""
+    return pieces.told(_arriving().arrived, _why)
+
+
+@blueprint.post("/technician/restore/piece")
+@roles(Role.TECHNICIAN)
+def backup_piece() -> flask.Response:
+    """One piece of a backup, as the request's body."""
+    return pieces.told(
+        lambda name, size: _arriving().add(name, size, pieces.number("at"), pieces.body()),
+        _why,
+    )
+
+
+backup_piece.largest_body = PIECE_BYTES  # type: ignore[attr-defined]
+
+
+def _why(error: UpdateError) -> str:
+    return like(language().code).text(f"update.{'why-room' if error.code == errors.ROOM else 'upload-failed'}")
+
+
 @blueprint.post("/technician/restore")
 @roles(Role.TECHNICIAN)
 def restore() -> flask.Response:
     """Hand the uploaded file to the supervisor, open: no path of this process's choosing is ever read by root."""
-    upload, form = flask.request.files.get("file"), flask.request.form
-    if upload is None or not upload.filename:
-        return _backup_page(422, problem=None, mistakes=[], missing=True)
-    with tempfile.TemporaryFile(dir=shared().paths.data) as file:
-        upload.save(file)
-        file.seek(0)
+    form = flask.request.form
+    file = _uploaded()
+    if file is None:
+        return _backup_page(422, missing=True)
+    with file:
         try:
             found = _control().restore(
                 file.fileno(),
@@ -196,9 +233,22 @@ def restore() -> flask.Response:
                 force_site=form.get("force_site") == "1",
                 keep_site=form.get("what") != "all",
             )
-        except ControlError as error:
+        except ControlError as error:  # what arrived in pieces stays, to try again
             return _backup_page(422, problem=error, mistakes=error.mistakes)
+    _arriving().forget()
     return _backup_page(restored=found)
 
 
-restore.largest_body = LARGEST_UPLOAD  # type: ignore[attr-defined]
+restore.largest_body = LARGEST_FORM  # type: ignore[attr-defined]
+
+
+def _uploaded() -> IO[bytes] | None:
+    """The file of the form, or the one that came in pieces before; None: there is none."""
+    upload, form = flask.request.files.get("file"), flask.request.form
+    if upload is None or not upload.filename:
+        size = form.get("size", "")[:15]
+        return _arriving().open(form.get("name", "")[:200], int(size)) if size.isdecimal() else None
+    file = tempfile.TemporaryFile(dir=shared().paths.data)  # noqa: SIM115 - whoever asked closes it
+    upload.save(file)
+    file.seek(0)
+    return file

@@ -7,13 +7,12 @@ uploads.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any, Final
 
 import flask
 
 from portal.domain.staff import Role
-from portal.staff import technician_outbox
+from portal.staff import pieces, technician_outbox
 from portal.staff.auth import me, roles
 from portal.staff.frame import done, language, moment
 from portal.staff.incoming import PIECE_BYTES, Incoming
@@ -31,7 +30,6 @@ blueprint = technician_outbox.blueprint
 
 RESTART_S: Final = 90
 _NAME: Final = "gerbang-incoming"
-_CHUNK: Final = 65536
 
 
 def _incoming() -> Incoming:
@@ -109,45 +107,28 @@ def _lost(back: dict[str, Any]) -> dict[str, str]:
 @roles(Role.TECHNICIAN)
 def arrived() -> flask.Response:
     """For the page's script: how much of an upload is here already."""
-    return _told(lambda name, size: _incoming().arrived(name, size))
+    return pieces.told(_incoming().arrived, _why)
 
 
 @blueprint.post("/technician/update/piece")
 @roles(Role.TECHNICIAN)
 def piece() -> flask.Response:
     """One piece of a bundle, as the request's body."""
-    at = _number("at")
-    return _told(lambda name, size: _incoming().add(name, size, at, _body()))
+
+    def add(name: str, size: int) -> int:
+        found = _incoming().add(name, size, pieces.number("at"), pieces.body())
+        if found == size:
+            _record("update.upload", name, {"bytes": size})
+        return found
+
+    return pieces.told(add, _why)
 
 
 piece.largest_body = PIECE_BYTES  # type: ignore[attr-defined]
 
 
-def _body() -> Iterator[bytes]:
-    """The request's, to its end and not beyond: a body that is just as large as may be is answered 413 if it is read on
-    (werkzeug.wsgi.LimitedStream, where the server says that the input ends by itself)."""
-    left = flask.request.content_length or 0
-    while left > 0 and (data := flask.request.stream.read(min(left, _CHUNK))):
-        yield data
-        left -= len(data)
-
-
-def _told(work: Any) -> flask.Response:
-    name, size = flask.request.args.get("name", "")[:200], _number("size")
-    try:
-        found = work(name, size)
-    except UpdateError as error:
-        response = flask.jsonify({"error": why(error.code, error.message)})
-        response.status_code = 422
-        return response
-    if flask.request.method == "POST" and found == size:
-        _record("update.upload", name, {"bytes": size})
-    return flask.jsonify({"at": found})
-
-
-def _number(name: str) -> int:
-    text = flask.request.args.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else -1
+def _why(error: UpdateError) -> str:
+    return why(error.code, error.message)
 
 
 # --- acts -----------------------------------------------------------------------------------------------------------

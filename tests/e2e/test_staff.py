@@ -18,12 +18,14 @@ import sqlite3
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from selenium import webdriver
@@ -364,6 +366,73 @@ class TestUpload:
         conditions = {"offline": off, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         driver.execute_cdp_cmd("Network.enable", {})
         driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
+
+
+class TestRestore:
+    """A backup comes in pieces, then the rest of the form; without scripts the form has the file in it."""
+
+    pytestmark = in_browser
+
+    @pytest.fixture
+    def backup(self, tmp_path: Path) -> Path:
+        path = tmp_path / "cadangan (1).tar.gz"
+        path.write_bytes(os.urandom(5 * PIECE_BYTES // 2))
+        return path
+
+    @pytest.fixture
+    def asked(self, tmp_path: Path) -> Iterator[list[tuple[dict[str, Any], bytes]]]:
+        """What the supervisor's socket was asked, with the file beside it; it refuses all."""
+        told: list[tuple[dict[str, Any], bytes]] = []
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(tmp_path / "control.sock"))
+            listening.listen()
+
+            def serve() -> None:
+                with suppress(OSError):
+                    while True:
+                        connection, _ = listening.accept()
+                        with connection:
+                            line, files, *_ = socket.recv_fds(connection, 65536, 1)
+                            for file in files:
+                                with os.fdopen(file, "rb") as given:
+                                    told.append((json.loads(line), given.read()))
+                            error = {"code": "failed", "message": "The backup is not ours.", "hint": ""}
+                            connection.sendall(json.dumps({"error": error}).encode() + b"\n")
+
+            threading.Thread(target=serve, daemon=True).start()
+            yield told
+            listening.shutdown(socket.SHUT_RDWR)
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_one_larger_than_a_request_arrives_whole(
+        self, tmp_path: Path, backup: Path, asked: list[tuple[dict[str, Any], bytes]], scheme: str
+    ) -> None:
+        with (
+            staff_server(str(tmp_path), empty=True) as port,
+            desk(port, Screen(320, 568, scheme), scripts=True) as at,
+        ):
+            at.log_in("tono")
+            at.open("/technician/backup")
+            at.find("input[type=file]").send_keys(str(backup))
+            at.find("input[value=people]").click()
+            at.press(at.button("Pulihkan"))
+            ((request, content),) = asked
+            assert content == backup.read_bytes() and request["keep_site"] is True
+            assert "The backup is not ours." in at.text
+            at.assert_sound("restore-refused")
+
+    def test_a_small_one_needs_no_script(
+        self, tmp_path: Path, backup: Path, asked: list[tuple[dict[str, Any], bytes]]
+    ) -> None:
+        backup.write_bytes(b"small")
+        with staff_server(str(tmp_path), empty=True) as port, desk(port, Screen(320, 568), scripts=False) as at:
+            at.log_in("tono")
+            at.open("/technician/backup")
+            at.assert_sound("restore-without-scripts")
+            at.find("input[type=file]").send_keys(str(backup))
+            at.press(at.button("Pulihkan"))
+            ((request, content),) = asked
+            assert content == b"small" and request["keep_site"] is False
 
 
 # --- the process, as the supervisor starts it -----------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// Sends a bundle in pieces and goes on where a broken upload ended; then shows the page that installs it.
+// Sends a file in pieces and goes on where a broken upload ended; then shows the page that says what to do with it, or
+// sends the rest of the form.
 "use strict";
 (() => {
   const TRIES = 5;
@@ -6,7 +7,7 @@
   if (form === null) {
     return;
   }
-  const { upload, page, piece, failed } = form.dataset;
+  const { upload, page, piece, failed, then } = form.dataset;
   const token = form.querySelector("input[name=csrf_token]").value;
   const shown = form.querySelector("p[hidden]");
 
@@ -57,12 +58,21 @@
 
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const file = form.querySelector("input[type=file]").files[0];
+    const input = form.querySelector("input[type=file]");
+    const file = input.files[0];
     const button = form.querySelector("button");
     button.disabled = true;
     try {
       await send(file);
-      location.assign(page); // this one may be the answer to a form, which a reload would send again
+      if (page !== undefined) {
+        location.assign(page); // this one may be the answer to a form, which a reload would send again
+        return;
+      }
+      show(then, 1);
+      input.disabled = true; // it is there already
+      form.querySelector("input[name=name]").value = file.name;
+      form.querySelector("input[name=size]").value = file.size;
+      form.submit();
     } catch (error) {
       show(error.final ? error.message : failed, 0);
       button.disabled = false;

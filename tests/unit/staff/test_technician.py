@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,14 @@ from portal.control import MISTAKES, PENDING, Control, ControlError, Outcome, Pe
 from portal.paths import Paths
 from portal.staff import technician as pages
 from portal.staff.app import create_app
+from portal.staff.arriving import Arriving
+from portal.staff.incoming import MOST_BYTES, PIECE_BYTES
 from portal.staff.shared import Shared
 from portal.technician.findings import Finding
 from portal.technician.speedtest import Measured
 from portal.technician.words import like
+from portal.update import errors
+from portal.update.errors import UpdateError
 from tests.unit.portal.fakes import Netctl
 from tests.unit.staff.conftest import Browser
 
@@ -183,6 +188,106 @@ def test_a_restore_hands_over_the_open_file(browser: Any, monkeypatch: pytest.Mo
     assert page.status_code == 200 and "3 sesi berlanjut" in page.text
     assert given == [(content, "tono", "technician", {"force_site": True, "keep_site": True})]
     assert browser.post("/technician/restore", what="all").status_code == 422
+
+
+def piece(browser: Any, at: int, data: bytes, size: int, token: str | None = None) -> Any:
+    return browser.client.open(
+        "/technician/restore/piece",
+        base_url=f"https://{browser.host}",
+        method="POST",
+        query_string={"name": "cadangan (1).gz", "size": size, "at": at},
+        data=data,
+        content_type="application/octet-stream",
+        headers={"Referer": f"https://{browser.host}/", "X-CSRFToken": browser.token if token is None else token},
+        environ_overrides={
+            "REMOTE_ADDR": browser.ip,
+            "SERVER_NAME": "::ffff:10.77.0.1",
+            "wsgi.input_terminated": True,  # as gunicorn says
+        },
+    )
+
+
+def test_a_backup_as_large_as_a_year_s_comes_in_pieces(
+    browser: Any, monkeypatch: pytest.MonkeyPatch, paths: Paths
+) -> None:
+    given: list[bytes] = []
+    refusal: list[ControlError] = [ControlError("failed", "The backup is of another.", "Use --force-site.")]
+
+    def restore(_: Control, file: int, *__: str, **___: bool) -> dict[str, Any]:
+        given.append(os.read(file, 100_000_000))
+        if refusal:
+            raise refusal.pop()
+        return dict.fromkeys(("site", "carried", "ended", "staff_from_backup", "site_changed"), 1) | {
+            "created_wall_s": 1.7e9
+        }
+
+    monkeypatch.setattr(Control, "restore", restore)
+    browser.log_in("tono")
+    page = browser.get("/technician/backup").text
+    assert f'data-piece="{PIECE_BYTES}"' in page and 'src="/static/upload' in page
+    content, there = os.urandom(1000) * 10_000, "/technician/restore/piece?name=cadangan (1).gz&size=10000000"
+    for at in range(0, len(content), PIECE_BYTES):
+        assert browser.get(there).json == {"at": at}
+        found = piece(browser, at, content[at : at + PIECE_BYTES], len(content))
+        assert found.json == {"at": min(len(content), at + PIECE_BYTES)}, found.text
+    assert sorted(path.name for path in paths.data.iterdir() if "cadangan" in path.name) == [], "it has no name there"
+    what = {"name": "cadangan (1).gz", "size": str(len(content)), "what": "all"}
+    assert browser.post("/technician/restore", **what | {"size": "9"}).status_code == 422 and given == []
+    page = browser.post("/technician/restore", **what)
+    assert page.status_code == 422 and "The backup is of another." in page.text
+    page = browser.post("/technician/restore", **what, force_site="1")
+    assert page.status_code == 200 and given == [content, content], "whole again, without another upload"
+    assert browser.get(there).json == {"at": 0}, "then it is gone"
+    assert browser.post("/technician/restore", **what).status_code == 422
+
+
+def test_pieces_of_a_backup_come_from_a_technician_alone(browser: Any) -> None:
+    for name in ("ani", "rina"):
+        browser.log_in(name)
+        assert piece(browser, 0, b"x", 10).status_code == 403
+        assert browser.get("/technician/restore/piece?name=x&size=1").status_code == 403
+    browser.log_in("tono")
+    assert piece(browser, 0, b"x", 10, token="wrong").status_code == 403
+    assert piece(browser, 0, bytes(PIECE_BYTES + 1), PIECE_BYTES + 1).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("at", "data", "size", "code"),
+    [
+        (5, b"x", 10, errors.REQUEST),
+        (-1, b"x", 10, errors.REQUEST),
+        (0, b"x" * 11, 10, errors.REQUEST),
+        (0, b"x", 0, errors.ROOM),
+        (0, b"x", -1, errors.ROOM),
+        (0, b"x", MOST_BYTES + 1, errors.ROOM),
+    ],
+)
+def test_what_is_no_piece_is_not_kept(tmp_path: Path, at: int, data: bytes, size: int, code: str) -> None:
+    arriving = Arriving(tmp_path)
+    with pytest.raises(UpdateError) as error:
+        arriving.add("b.gz", size, at, [data])
+    assert error.value.code == code and arriving.open("b.gz", size) is None
+
+
+def test_a_piece_that_came_half_is_sent_again_and_another_file_begins_anew(tmp_path: Path) -> None:
+    arriving = Arriving(tmp_path)
+    assert arriving.add("b.gz", 10, 0, [b"abc", b"d"]) == 4
+    with pytest.raises(UpdateError):
+        arriving.add("b.gz", 10, 4, [b"xx", b"too much"])
+    assert arriving.arrived("b.gz", 10) == 4 and arriving.open("b.gz", 10) is None
+    assert arriving.add("b.gz", 10, 4, [b"efghij"]) == 10
+    file = arriving.open("b.gz", 10)
+    assert file is not None and file.read() == b"abcdefghij"
+    assert arriving.add("c.gz", 3, 0, [b"123"]) == 3
+    assert arriving.open("b.gz", 10) is None and list(tmp_path.glob("*.gz")) == []
+
+
+def test_a_full_disk_is_said_and_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arriving = Arriving(tmp_path)
+    monkeypatch.setattr("portal.update.places.free_bytes", lambda _: 9)
+    with pytest.raises(UpdateError) as error:
+        arriving.add("b.gz", 10, 0, [b"x"])
+    assert error.value.code == errors.ROOM and arriving.arrived("b.gz", 10) == 0
 
 
 def test_without_an_address_nothing_is_measured(browser: Any) -> None:
