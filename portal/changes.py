@@ -56,6 +56,7 @@ class Changes:
         self._run = Path(orders.run)
         self._trial: _Trial | None = None
         self._last: dict[str, Any] | None = None
+        self._first: bytes | None = None  # the site.toml before the first change
         self._working = False
         self._socket = ControlSocket(processes, self._run / "control.sock", orders.group, orders.writers, self._do)
         processes.on_failure = self._failed
@@ -107,7 +108,17 @@ class Changes:
             left_s = self._processes.left_s("confirm")
             left_s = CONFIRM_WITHIN_S if left_s is None else left_s
             pending = {"by": self._trial.by, "left_s": left_s, "renewed": list(self._trial.renewed)}
-        return {"source": self.orders.source, "pending": pending, "last": self._last}
+        return {
+            "source": self.orders.source,
+            "pending": pending,
+            "last": self._last,
+            "at_start": [] if self._first is None else self._at_start(self._first),
+        }
+
+    def _at_start(self, first: bytes) -> list[str]:
+        from portal.domain import atstart  # noqa: PLC0415  once something has been changed
+
+        return atstart.waiting(first.decode(), self._files()["site.toml"].decode())
 
     def _apply(self, request: Request) -> None:
         self._needs_rest()
@@ -215,6 +226,7 @@ class Changes:
     def _begin(self, by: str, before: dict[str, bytes], orders: Orders) -> None:
         """The new copies are written; renew who reads them, once the one who asked has the answer."""
         after = self._files()
+        self._first = self._first or before["site.toml"]
         renewed = _renewed(before, after)
         self._trial = _Trial(by, after["site.toml"].decode(), before, self.orders, renewed)
         log("gerbang", f"a changed configuration by {by or 'somebody'} is tried")

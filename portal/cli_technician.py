@@ -64,7 +64,8 @@ def config_check(file: Path, as_json: bool) -> None:
 def config_apply(file: Path, run_dir: Path, data_dir: Path, as_json: bool) -> None:
     """Try FILE on the running gateway: in force at once, undone after 60 s unless confirmed.
 
-    Users stay online. FILE is by default /etc/gerbang/site.toml, for one that was edited in its place.
+    Users stay online. What a box reads only as it starts is named, and waits for that. FILE is by default
+    /etc/gerbang/site.toml, for one that was edited in its place.
     """
     from portal.domain import sitechange  # noqa: PLC0415
 
@@ -74,9 +75,21 @@ def config_apply(file: Path, run_dir: Path, data_dir: Path, as_json: bool) -> No
         before = paths.site.read_text(encoding="utf-8") if paths.site.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         fail(os.EX_NOINPUT, f"{file} cannot be read: {error}.", "Check the path, and that it is UTF-8 text.")
+    if not as_json:
+        _warn_of_port(text)
     found = _ask(paths, as_json, lambda gateway: gateway.apply(text, login_name()))
     _record(paths, "config.apply", *sitechange.keys(before, text))
     _say_state(found, as_json)
+
+
+def _warn_of_port(text: str) -> None:
+    from portal import site, uplinkport  # noqa: PLC0415
+    from portal.update.places import Places  # noqa: PLC0415
+
+    found, _ = site.check_text(SITE.name, text, files=False, here=False)
+    if found is not None and Places().is_box and uplinkport.is_missing(found.uplink.port):
+        message = f"No card of this box is uplink.port, {found.uplink.port}: after the next start it has no uplink."
+        click.echo(f"{message} `gerbang ports` lists those that are there.", err=True)
 
 
 @config.command("confirm")
@@ -112,6 +125,8 @@ def config_state(run_dir: Path, data_dir: Path, as_json: bool) -> None:
 def _say_state(state: State, as_json: bool) -> None:
     from dataclasses import asdict  # noqa: PLC0415
 
+    from portal.update.places import Places  # noqa: PLC0415
+
     if as_json:
         print_json(asdict(state))
         return
@@ -123,6 +138,8 @@ def _say_state(state: State, as_json: bool) -> None:
         click.echo(f"Nothing is being tried. The last change, {when}, was {state.last.outcome}: {state.last.message}")
     else:
         click.echo("Nothing is being tried, and nothing was since the gateway started.")
+    if state.at_start and Places().is_box:
+        click.echo(f"In force only after a restart of the box, so no trial shows it: {', '.join(state.at_start)}")
     click.echo(f"The site's own file: {state.source}")
 
 
@@ -306,6 +323,8 @@ def restore(
         click.echo(f"The replaced database is kept as {found['kept']}.")
     if not found["staff_from_backup"]:
         click.echo("Staff users and their passwords are those of this gateway: the backup's hold on another one only.")
+    if found["port"]:
+        click.echo(f"No card of this box is the backup's uplink.port, {found['port']}: this box's own is kept.")
     if found["site_changed"] and running:
         click.echo("site.toml is another now and is being tried. Keep it within 60 s: gerbang config confirm")
 

@@ -65,11 +65,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """``source``: the site's own file. Both None: since the gateway started nothing was tried."""
+    """``source``: the site's own file. Both None: since the gateway started nothing was tried. ``at_start``: keys that
+    were changed since then, and that a box reads only as it starts (portal.domain.atstart)."""
 
     source: str
     pending: Pending | None
     last: Outcome | None
+    at_start: tuple[str, ...] = ()
 
 
 class Control:
@@ -151,4 +153,5 @@ def _state(answer: Mapping[str, Any]) -> State:
         source=answer["source"],
         pending=None if pending is None else Pending(pending["by"], pending["left_s"], tuple(pending["renewed"])),
         last=None if last is None else Outcome(**last),
+        at_start=tuple(answer["at_start"]),
     )

@@ -14,11 +14,13 @@ import pwd
 import resource
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-from portal import backup, changes, control, prepare, privileges, site, wholefile
+from msgspec import structs
+
+from portal import backup, changes, control, prepare, privileges, site, uplinkport, wholefile
 from portal.backup import BackupError, Unpacked
 from portal.config import SiteConfig
 from portal.paths import Paths
@@ -26,6 +28,7 @@ from portal.programs import Orders, decode, encode
 from portal.site import SiteErrors
 from portal.store import merge, setup
 from portal.store.db import StoreError
+from portal.update.places import Places
 
 MEMORY_BYTES: Final = 1024**3  # of address space: an archive made to fill the memory fills no more
 
@@ -42,7 +45,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was done. ``site_changed``: site.toml is the backup's now. ``keys``: those that the backup had."""
+    """What was done. ``site_changed``: site.toml is the backup's now. ``keys``: those that the backup had.
+
+    ``port``: the backup's uplink.port where no card of this box is that; it kept its own.
+    """
 
     site: str
     version: str
@@ -54,6 +60,7 @@ class Restored:
     staff_from_backup: bool
     site_changed: bool
     keys: tuple[str, ...]
+    port: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -68,8 +75,8 @@ def stand_alone(file: IO[bytes], paths: Paths, source: Path, user: str, wish: Wi
     lock = prepare.lock(paths)  # no gateway starts meanwhile
     try:
         prepare.directory(paths.data, account.pw_uid, account.pw_gid, 0o2771)
-        with _checked(file, paths, source, wish) as (unpacked, config):
-            restored = _put_in_place(unpacked, config, paths, source, wish)
+        with _checked(file, paths, source, wish) as (unpacked, config, port):
+            restored = replace(_put_in_place(unpacked, config, paths, source, wish), port=port)
             if restored.site_changed:
                 source.parent.mkdir(parents=True, exist_ok=True)
                 changes.keep(source, unpacked.site)
@@ -81,26 +88,35 @@ def stand_alone(file: IO[bytes], paths: Paths, source: Path, user: str, wish: Wi
 def in_running_gateway(file: IO[bytes], orders: Orders, wish: Wish) -> tuple[Restored, Orders | None]:
     """The supervisor's child: what was done, and new orders where site.toml changed, which is then to be confirmed."""
     paths, source = Paths(Path(orders.run), Path(orders.data)), Path(orders.source)
-    with _checked(file, paths, source, wish) as (unpacked, config):
-        restored = _put_in_place(unpacked, config, paths, paths.site, wish)
+    with _checked(file, paths, source, wish) as (unpacked, config, port):
+        restored = replace(_put_in_place(unpacked, config, paths, paths.site, wish), port=port)
         if not restored.site_changed:
             return restored, None
         return restored, prepare.apply(unpacked.site, orders)
 
 
 @contextlib.contextmanager
-def _checked(file: IO[bytes], paths: Paths, source: Path, wish: Wish) -> Iterator[tuple[Unpacked, SiteConfig]]:
-    """The backup, unpacked, and the configuration that will hold: nothing that could be wrong with them is left."""
+def _checked(
+    file: IO[bytes], paths: Paths, source: Path, wish: Wish
+) -> Iterator[tuple[Unpacked, SiteConfig, str | None]]:
+    """The backup, unpacked, the configuration that will hold: nothing that could be wrong with them is left; and
+    Restored.port."""
     with backup.working_directory(paths.data, "restore") as folder:
         unpacked = backup.unpack(file, folder)
         manifest = unpacked.manifest
-        here = _site_code(source)
+        present = _site(source)
+        here = None if present is None else present.site.code
         if here is not None and here != manifest.site and not wish.force_site:
             message = f"The backup is of {manifest.site} {manifest.name}; this gateway is {here}."
             raise BackupError(message.replace("  ", " "), "If this box is to become that site's: --force-site.")
         owner = paths.data.stat()
         for path in (folder, unpacked.database):
             os.chown(path, owner.st_uid, owner.st_gid)
+        port = None
+        if not wish.keep_site and Places().is_box:
+            own = None if present is None else present.uplink.port
+            text, port = uplinkport.fitted(unpacked.site, own, uplinkport.cards())
+            unpacked = structs.replace(unpacked, site=text)
         made = _write_missing_keys(unpacked, wish)
         try:
             config = site.load(source) if wish.keep_site else prepare.checked(unpacked.site, source.name)
@@ -111,15 +127,15 @@ def _checked(file: IO[bytes], paths: Paths, source: Path, wish: Wish) -> Iterato
             for path in made:
                 path.unlink(missing_ok=True)
             raise
-        yield unpacked, config
+        yield unpacked, config, port
 
 
-def _site_code(source: Path) -> str | None:
-    """Which site this gateway is; None where it is none yet."""
+def _site(source: Path) -> SiteConfig | None:
+    """What this gateway is; None where it is none yet."""
     if not source.exists():
         return None
     try:
-        return site.load(source).site.code
+        return site.load(source)
     except SiteErrors:
         return None
 

@@ -15,9 +15,10 @@ import flask
 
 from portal import backup as backups
 from portal import site as sites
+from portal import uplinkport
 from portal.backup import BackupError
 from portal.control import UNREACHABLE, Control, ControlError, State
-from portal.domain import sitechange
+from portal.domain import atstart, sitechange
 from portal.domain.staff import Role
 from portal.staff import pieces, technician
 from portal.staff.arriving import Arriving
@@ -31,6 +32,7 @@ from portal.store.db import StoreError
 from portal.technician import bundle as bundles
 from portal.technician.words import like
 from portal.update import errors
+from portal.update.asking import Updates
 from portal.update.errors import UpdateError
 
 blueprint = technician.blueprint
@@ -64,9 +66,27 @@ def config() -> flask.Response:
             raise
         state = None
     if state is not None and state.pending is not None:
-        left_s = max(1, round(state.pending.left_s))
-        return show("config", template="trying", by=state.pending.by, left_s=left_s, changes=_changes_of_trial(state))
+        return show(
+            "config",
+            template="trying",
+            by=state.pending.by,
+            left_s=max(1, round(state.pending.left_s)),
+            changes=_changes_of_trial(state),
+            at_start=state.at_start if _is_box() else (),
+            no_card=_no_card(_running_text()),
+        )
     return _editor(_running_text(), state=state)
+
+
+def _is_box() -> bool:
+    """Does this machine read its keys of the network only as it starts? Elsewhere they say nothing."""
+    return Updates().is_there
+
+
+def _no_card(text: str) -> str | None:
+    """uplink.port of a site.toml, where it names no card of this box."""
+    found, _ = sites.check_text(shared().paths.site.name, text, files=False, here=False)
+    return found.uplink.port if found and _is_box() and uplinkport.is_missing(found.uplink.port) else None
 
 
 def _running_text() -> str:
@@ -84,7 +104,9 @@ def _changes_of_trial(state: State) -> list[str]:
 
 def _editor(text: str, status: int = 200, **values: Any) -> flask.Response:
     given: dict[str, Any] = {"state": None, "mistakes": [], "changes": None, "problem": None} | values
-    return show("config", status, text=text, **given)
+    state = given["state"]
+    waiting = state.at_start if state is not None and _is_box() else ()
+    return show("config", status, text=text, **({"at_start": (), "waiting": waiting} | given))
 
 
 @blueprint.post("/technician/config")
@@ -100,7 +122,8 @@ def change() -> flask.Response:
         return _editor(text, 422, mistakes=_with_lines(text, told))
     changes = sitechange.lines(running, text)
     if flask.request.form.get("do") != "apply" or not changes:
-        return _editor(text, changes=changes)
+        at_start = atstart.waiting(running, text) if _is_box() else ()
+        return _editor(text, changes=changes, at_start=at_start, no_card=_no_card(text))
     try:
         _control().apply(text, me().name)
     except ControlError as error:

@@ -20,6 +20,11 @@ class Updates:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path or SOCKET
 
+    @property
+    def is_there(self) -> bool:
+        """Is there such a service? Only a flashed box has one."""
+        return self._path.exists()
+
     def state(self) -> dict[str, Any]:
         """How updates stand here: portal.update.service.standing."""
         return self._ask({"verb": "state"})

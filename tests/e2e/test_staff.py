@@ -435,6 +435,45 @@ class TestRestore:
             assert content == b"small" and request["keep_site"] is False
 
 
+class TestWaitingForAStart:
+    """Keys that a box reads only as it starts, named on a small screen: tried, and kept."""
+
+    pytestmark = in_browser
+    KEYS = ("uplink.kind", "uplink.password", "uplink.user", "management.ssh_from", "wifi.max_stations")
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_they_are_named_while_tried_and_a_restart_is_offered_when_kept(self, tmp_path: Path, scheme: str) -> None:
+        pending: list[dict[str, Any] | None] = [{"by": "tono", "left_s": 41.0, "renewed": []}]
+        last = {"outcome": "confirmed", "by": "tono", "message": "", "wall_s": 1.8e9}
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(tmp_path / "control.sock"))
+            listening.listen()
+
+            def serve() -> None:
+                with suppress(OSError):
+                    while True:
+                        connection, _ = listening.accept()
+                        with connection:
+                            if json.loads(connection.recv(65536))["verb"] == "confirm":
+                                pending[0] = None
+                            answer = {"source": "/x", "pending": pending[0], "last": last, "at_start": self.KEYS}
+                            connection.sendall(json.dumps(answer).encode() + b"\n")
+
+            threading.Thread(target=serve, daemon=True).start()
+            with (
+                staff_server(str(tmp_path), empty=True, box=True) as port,
+                desk(port, Screen(320, 568, scheme), scripts=False) as at,
+            ):
+                at.log_in("tono")
+                at.open("/technician/config")
+                assert "60 detik percobaan tidak mengujinya" in at.text and "uplink.password" in at.text
+                at.assert_sound("trying-at-start")
+                at.press(at.button("Simpan"))
+                assert "uplink.password" in at.text and at.button("Mulai ulang sekarang").is_displayed()
+                at.assert_sound("kept-at-start")
+            listening.shutdown(socket.SHUT_RDWR)
+
+
 # --- the process, as the supervisor starts it -----------------------------------------------------------------------
 
 

@@ -131,6 +131,19 @@ def test_a_confirmed_change_is_the_sites_own_file(gateway: Control) -> None:
     assert gateway.asked() == RENEWED, "what is confirmed is not undone"
 
 
+def test_what_waits_for_the_next_start_is_named_until_it_is_undone(gateway: Control) -> None:
+    text = TEXT + '[uplink]\nkind = "pppoe"\nuser = "a"\npassword = "b"\n'
+    keys = ("uplink.kind", "uplink.password", "uplink.user")
+    assert gateway.client.state().at_start == ()
+    assert gateway.client.apply(text, "tono").at_start == keys
+    gateway.until(lambda: len(gateway.asked()) >= len(RENEWED))
+    assert gateway.client.confirm("tono").at_start == keys
+    assert gateway.client.apply(text + PLAN.format(9000), "tono").at_start == keys, "an earlier change waits too"
+    gateway.client.revert("tono")
+    gateway.until(lambda: gateway.client.state().pending is None)
+    assert gateway.client.apply(TEXT, "tono").at_start == ()
+
+
 def test_a_unit_that_fails_undoes_it(gateway: Control) -> None:
     gateway.client.apply(TEXT + PLAN.format(9000), "tono")
     gateway.until(lambda: len(gateway.asked()) == len(RENEWED))

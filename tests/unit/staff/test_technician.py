@@ -14,6 +14,7 @@ import pytest
 from msgspec import structs
 
 from portal import report
+from portal.box.interfaces import Device
 from portal.config import Staff, Uplink
 from portal.control import MISTAKES, PENDING, Control, ControlError, Outcome, Pending, State
 from portal.paths import Paths
@@ -25,7 +26,7 @@ from portal.staff.shared import Shared
 from portal.technician.findings import Finding
 from portal.technician.speedtest import Measured
 from portal.technician.words import like
-from portal.update import errors
+from portal.update import asking, errors
 from portal.update.errors import UpdateError
 from tests.unit.portal.fakes import Netctl
 from tests.unit.staff.conftest import Browser
@@ -59,6 +60,12 @@ def quiet(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> dict[str, Any]:
     monkeypatch.setattr(Control, "confirm", lambda _, by: asked.setdefault("confirm", by))
     monkeypatch.setattr(Control, "revert", lambda _, by: asked.setdefault("revert", by))
     return asked
+
+
+@pytest.fixture
+def box() -> None:
+    """This machine has a service of updates, as a flashed box does."""
+    asking.SOCKET.touch()
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -143,6 +150,56 @@ def test_while_it_is_tried_the_page_counts_down_and_offers_both_ways(browser: An
     assert (quiet["confirm"], quiet["revert"]) == ("tono", "tono")
 
 
+PPPOE = SITE + '[uplink]\nkind = "pppoe"\nuser = "a"\npassword = "salah"\n'
+AT_START = ("uplink.kind", "uplink.password", "uplink.user")
+
+
+def test_what_a_trial_cannot_show_is_named_before_and_while_it_is_tried(
+    browser: Any, quiet: dict[str, Any], box: None
+) -> None:
+    browser.log_in("tono")
+    page = browser.post("/technician/config", text=PPPOE, do="check").text
+    assert "60 detik percobaan tidak mengujinya" in page and "<code>uplink.password</code>" in page
+    page = browser.post("/technician/config", text=SITE + "lease_minutes = 30\n", do="check").text
+    assert "tidak mengujinya" not in page
+    quiet["state"] = State("/nowhere", Pending("tono", 41.7, ("guest",)), None, AT_START)
+    page = browser.get("/technician/config").text
+    assert "tidak mengujinya" in page and "<code>uplink.password</code>" in page
+    assert "/technician/update/reboot" not in page, "a restart now would undo it"
+
+
+def test_a_port_that_no_card_has_is_named_before_it_cuts_the_line(
+    browser: Any, quiet: dict[str, Any], box: None, monkeypatch: pytest.MonkeyPatch, paths: Paths
+) -> None:
+    card = Device("wan0", "2c:cf:67:0a:11:30", "", "pci", "r8169")
+    monkeypatch.setattr("portal.uplinkport.cards", lambda: [card])
+    browser.log_in("tono")
+    old = SITE + '[uplink]\nport = "2c:cf:67:0a:99:99"\n'
+    warned = "Tidak ada kartu jaringan 2c:cf:67:0a:99:99 di alat ini"
+    assert warned in browser.post("/technician/config", text=old, do="check").text
+    assert "Tidak ada kartu" not in browser.post("/technician/config", text=old.replace("99:99", "11:30")).text
+    paths.site.write_text(old)
+    quiet["state"] = State("/nowhere", Pending("tono", 41.7, ("guest",)), None, ("uplink.port",))
+    assert warned in browser.get("/technician/config").text
+
+
+def test_once_it_is_kept_a_restart_is_offered(browser: Any, quiet: dict[str, Any], box: None) -> None:
+    browser.log_in("tono")
+    quiet["state"] = State("/x", None, Outcome("confirmed", "tono", "", 1.7e9), AT_START)
+    page = browser.get("/technician/config").text
+    assert "baru berlaku seluruhnya setelah alat dimulai ulang" in page and "<code>uplink.kind</code>" in page
+    assert 'action="/technician/update/reboot"' in page
+    quiet["state"] = State("/x", None, Outcome("confirmed", "tono", "", 1.7e9))
+    assert "dimulai ulang" not in browser.get("/technician/config").text
+
+
+def test_elsewhere_than_on_a_box_nothing_waits_for_a_start(browser: Any, quiet: dict[str, Any]) -> None:
+    browser.log_in("tono")
+    quiet["state"] = State("/x", None, Outcome("confirmed", "tono", "", 1.7e9), AT_START)
+    assert "dimulai ulang" not in browser.get("/technician/config").text
+    assert "dimulai ulang" not in browser.post("/technician/config", text=PPPOE, do="check").text
+
+
 def test_how_the_last_one_ended_is_said(browser: Any, quiet: dict[str, Any]) -> None:
     quiet["state"] = State("/x", None, Outcome("reverted", "tono", "guest ended with status 69.", 1.7e9))
     browser.log_in("tono")
@@ -179,6 +236,7 @@ def test_a_restore_hands_over_the_open_file(browser: Any, monkeypatch: pytest.Mo
             "ended": 1,
             "staff_from_backup": True,
             "site_changed": True,
+            "port": "2c:cf:67:0a:11:30",
         }
 
     monkeypatch.setattr(Control, "restore", restore)
@@ -186,6 +244,7 @@ def test_a_restore_hands_over_the_open_file(browser: Any, monkeypatch: pytest.Mo
     content = b"x" * 2_000_000  # more than a form may have
     page = browser.post("/technician/restore", file=(io.BytesIO(content), "b.tar.gz"), what="people", force_site="1")
     assert page.status_code == 200 and "3 sesi berlanjut" in page.text
+    assert "2c:cf:67:0a:11:30, tidak ada di alat ini" in page.text
     assert given == [(content, "tono", "technician", {"force_site": True, "keep_site": True})]
     assert browser.post("/technician/restore", what="all").status_code == 422
 
@@ -217,7 +276,7 @@ def test_a_backup_as_large_as_a_year_s_comes_in_pieces(
         given.append(os.read(file, 100_000_000))
         if refusal:
             raise refusal.pop()
-        return dict.fromkeys(("site", "carried", "ended", "staff_from_backup", "site_changed"), 1) | {
+        return dict.fromkeys(("site", "carried", "ended", "staff_from_backup", "site_changed", "port"), 1) | {
             "created_wall_s": 1.7e9
         }
 
