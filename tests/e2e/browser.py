@@ -2,12 +2,15 @@
 
 ``python -m tests.e2e.browser '<json>'`` is the same as a program, to be run inside a phone's network namespace:
 it carries out a visit (see ``Visit``) and prints what it saw as JSON.
+
+``GERBANG_SHOTS=DIR`` leaves a picture of every page that is looked at in DIR, for people; no test asks for one.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +29,6 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMEDRIVER = Path("/usr/bin/chromedriver")
-SHOTS = Path(__file__).parent / "shots"
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -41,6 +43,18 @@ FLAGS = (
     "--disable-features=OptimizationHints,MediaRouter,Translate,HttpsUpgrades,HttpsFirstBalancedModeAutoEnable",
     "--no-proxy-server",
 )
+# Links within sentences are as high as their line (WCAG 2.2, 2.5.8, "inline").
+TAPS = """
+const text = one => one.innerText.replaceAll("\\u00a0", " ").trim();
+return [...document.querySelectorAll("a:not(article a), button, summary, input")]
+  .filter(one => one.checkVisibility({opacityProperty: true, visibilityProperty: true}))
+  .map(one => {
+    const {x, y, width, height} = one.getBoundingClientRect();
+    const within = one.localName === "a" && text(one) !== text(one.parentElement);
+    return {text: text(one), x: x + scrollX, y: y + scrollY, width, height, within};
+  })
+  .filter(({x, y, width, height}) => x + width > 0 && y + height > 0);
+"""
 SCRIPTS_OFF = 2  # a content setting: 1 allows, 2 blocks
 
 
@@ -93,25 +107,24 @@ def take(driver: webdriver.Chrome, screen: Screen) -> None:
 
 
 def look(driver: webdriver.Chrome, name: str) -> dict[str, Any]:
-    """The page that is open: URL, title, text, picture, requests, complaints and layout."""
+    """The page that is open: URL, title, text, requests, complaints and layout; a picture of it has this name."""
+    shoot(driver, name)
     return {
         "url": driver.current_url,
         "title": driver.title,
         "text": driver.find_element(By.TAG_NAME, "body").text,
-        "shot": str(shoot(driver, name)),
         "requests": requests_made(driver),
         "complaints": complaints(driver),
         "layout": layout(driver),
     }
 
 
-def shoot(driver: webdriver.Chrome, name: str) -> Path:
-    """The whole page as a picture in tests/e2e/shots."""
-    SHOTS.mkdir(exist_ok=True)
-    picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
-    path = SHOTS / f"{name}.png"
-    path.write_bytes(base64.b64decode(picture["data"]))
-    return path
+def shoot(driver: webdriver.Chrome, name: str) -> None:
+    """The whole page as a picture, where pictures are asked for."""
+    if directory := os.environ.get("GERBANG_SHOTS"):
+        picture = driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": True})
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        Path(directory, f"{name}.png").write_bytes(base64.b64decode(picture["data"]))
 
 
 def requests_made(driver: webdriver.Chrome) -> list[str]:
@@ -131,14 +144,10 @@ def complaints(driver: webdriver.Chrome) -> list[str]:
 
 
 def layout(driver: webdriver.Chrome) -> dict[str, Any]:
-    """Measures of the page: its scroll width, and each thing to tap with its text and box in CSS pixels."""
-    taps = []
-    # Links within sentences are as high as their line (WCAG 2.2, 2.5.8, "inline").
-    for element in driver.find_elements(By.CSS_SELECTOR, "a:not(article a), button, summary, input"):
-        if element.is_displayed():
-            taps.append({"text": element.text, **element.rect})
+    """Measures of the page: its scroll width, and each thing to tap that is shown, with its text, its box in CSS
+    pixels and whether it is a link within a sentence."""
     metrics = driver.execute_cdp_cmd("Page.getLayoutMetrics", {})
-    return {"scroll_width": metrics["cssContentSize"]["width"], "taps": taps}
+    return {"scroll_width": metrics["cssContentSize"]["width"], "taps": driver.execute_script(TAPS)}
 
 
 def is_gone(element: WebElement) -> bool:
@@ -159,7 +168,7 @@ def is_gone(element: WebElement) -> bool:
 class Visit:
     """Open ``url``, press what leads to the next page, one after the other, open what stays on the page, go elsewhere.
 
-    ``presses`` and ``opens`` are CSS selectors, ``then`` a URL. A picture of every page.
+    ``presses`` and ``opens`` are CSS selectors, ``then`` a URL.
     """
 
     url: str

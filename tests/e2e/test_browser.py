@@ -1,7 +1,4 @@
-"""A villager's phone in Debian's chromium, scripts off: against the real web server, and in the village.
-
-Each visit leaves pictures in tests/e2e/shots, for people to look at.
-"""
+"""A villager's phone in Debian's chromium, scripts off: against the real web server, and in the village."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The staff pages in Debian's chromium, on a phone and at a desk, with scripts and without; and their own process.
-
-Each visit leaves pictures in tests/e2e/shots, for people to look at.
-"""
+"""The staff pages in Debian's chromium, on a phone and at a desk, with scripts and without; and their own process."""
 
 from __future__ import annotations
 
@@ -115,7 +112,7 @@ class Desk:
         return next(one for one in self.driver.find_elements(By.TAG_NAME, "button") if one.text == text)
 
     def assert_sound(self, name: str) -> None:
-        """A picture; nothing that the browser itself complains about, no sideways scrolling, nothing too small."""
+        """Nothing that the browser itself complains about, no sideways scrolling, nothing too small."""
         shoot(self.driver, f"staff-{self.screen.name}-{name}")
         complained = [line for line in complaints(self.driver) if not any(code in line for code in STATUS_LINES)]
         assert complained == [], name
@@ -123,13 +120,7 @@ class Desk:
         assert found["scroll_width"] <= self.screen.width, name
         for tap in found["taps"]:
             if tap["height"] and tap["text"]:
-                assert tap["height"] >= LEAST_TAP_PX or self.is_within_a_sentence(tap["text"]), (name, tap)
-
-    def is_within_a_sentence(self, text: str) -> bool:
-        return any(
-            link.text == text and link.find_element(By.XPATH, "..").text != text
-            for link in self.driver.find_elements(By.TAG_NAME, "a")
-        )
+                assert tap["height"] >= LEAST_TAP_PX or tap["within"], (name, tap)
 
 
 @contextmanager
@@ -150,7 +141,7 @@ class TestPages:
     pytestmark = in_browser
 
     @needs_axe
-    @pytest.mark.timeout(300)  # twenty pages, each looked at twice
+    @pytest.mark.timeout(300)  # twenty pages, some looked at twice
     @pytest.mark.parametrize("screen", SCREENS, ids=lambda screen: screen.name)
     def test_every_page_of_every_role(self, port: int, screen: Screen) -> None:
         with desk(port, screen, scripts=True) as at:
@@ -163,10 +154,12 @@ class TestPages:
                     at.open(path)
                     at.assert_sound(f"{user}{path.replace('/', '_')}")
                     assert serious_findings(at.driver) == [], path
-                    for summary in at.driver.find_elements(By.CSS_SELECTOR, "main summary")[:3]:
-                        summary.click()
-                    assert serious_findings(at.driver) == [], f"{path}, unfolded"
-                    at.assert_sound(f"{user}{path.replace('/', '_')}-unfolded")
+                    folded = at.driver.find_elements(By.CSS_SELECTOR, "main summary")[:3]
+                    if folded:
+                        for summary in folded:
+                            summary.click()
+                        assert serious_findings(at.driver) == [], f"{path}, unfolded"
+                        at.assert_sound(f"{user}{path.replace('/', '_')}-unfolded")
 
     @needs_axe
     def test_in_english_and_empty(self) -> None:

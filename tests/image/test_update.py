@@ -34,8 +34,9 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 @pytest.fixture(scope="session")
-def update(image: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return updates.make(image, tmp_path_factory.mktemp("update"))
+def update(image: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    starts = any(item.get_closest_marker("long") for item in request.session.items)  # no other test comes so far
+    return updates.make(image, tmp_path_factory.mktemp("update"), starts=starts)
 
 
 @pytest.fixture(scope="module")

@@ -61,12 +61,17 @@ def root_of(image: Path, directory: Path) -> Path:
     return directory / "bundle" / bundle.ROOT
 
 
-def make(image: Path, directory: Path, cache: Path | None = None) -> Path:
-    """A signed bundle of VERSION. It takes a minute or two."""
-    tree, root = directory / "tree", directory / "root.squashfs"
-    subprocess.run(["unsquashfs", "-q", "-n", "-d", tree, root_of(image, directory)], check=True)
-    change(tree)
-    squash(tree, root, 1_900_000_000)
+def make(image: Path, directory: Path, cache: Path | None = None, *, starts: bool = True) -> Path:
+    """A signed bundle of VERSION. It takes a minute or two; some seconds with the image's own root, for one that is
+    never to be started.
+    """
+    root = root_of(image, directory)
+    if starts:
+        tree, changed = directory / "tree", directory / "root.squashfs"
+        subprocess.run(["unsquashfs", "-q", "-n", "-d", tree, root], check=True)
+        change(tree)
+        squash(tree, changed, 1_900_000_000)
+        root = changed
     work = directory / "work"
     work.mkdir()
     made = directory / f"gerbang-x86-{VERSION}.raucb"
