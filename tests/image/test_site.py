@@ -68,7 +68,7 @@ def test_a_box_that_nobody_has_configured_opens_the_setup_page(new_place: NewPla
     place.machine.wait_console(r"gerbang: not ready slot=A", READY_WITHIN_S)
     (phone,) = place.phones
     phone.dhcp()
-    answer = phone.http(PROBE)
+    answer = phone.http(PROBE, timeout_s=PAGE_S)
     assert answer.status == 302
     page = phone.http(answer.location)
     assert page.status == 200
