@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from portal.config import SiteConfig
 from portal.processes import python
 
 MAX_BYTES: Final = 64 * 1024
+IDLE_S: Final = 2.0
 CHANNEL: Final = "GERBANG_SETUP_CHANNEL"
 PING_RANGE: Final = Path("/proc/sys/net/ipv4/ping_group_range")
 RADIO_UNIT: Final = "gerbang-setup-radio.service"
@@ -149,16 +151,38 @@ def listen() -> socket.socket:
     return sock
 
 
-def serve(channel: socket.socket, helper: Helper) -> None:
-    """Answer until the page's process is gone."""
+def serve(channel: socket.socket, helper: Helper, idle: Callable[[], None] = lambda: None) -> None:
+    """Answer until the page's process is gone; ``idle`` is called while it asks for nothing.
+
+    It asks for one thing at a time, so nothing is left in the buffer that select would not see.
+    """
     with channel.makefile("rwb") as lines:
-        while line := lines.readline(MAX_BYTES):
+        while True:
+            if not select.select([channel], [], [], IDLE_S)[0]:
+                idle()
+                continue
+            if not (line := lines.readline(MAX_BYTES)):
+                return
             try:
                 request = json.loads(line)
             except ValueError:
                 request = {}
             lines.write(json.dumps(helper.answer(request)).encode() + b"\n")
             lines.flush()
+
+
+def follow_cables(places: Places, told: str) -> Callable[[], None]:
+    """Shows on the screen what is ``told``, and what is returned does so again where a cable went in or out."""
+    seen = [screen.cables(places.net)]
+    screen.show(places, screen.SETUP, told)
+
+    def follow() -> None:
+        now = screen.cables(places.net)
+        if now != seen[0]:
+            seen[0] = now
+            screen.show(places, screen.SETUP, told)
+
+    return follow
 
 
 def main() -> int:
@@ -171,7 +195,7 @@ def main() -> int:
         told.append(f"Wi-Fi penyiapan / setup Wi-Fi: {wifi['ssid']}   kata sandi / password: {wifi['password']}")
     for sentence in told:
         say(sentence)
-    screen.show(places, screen.SETUP, "\n".join(told))
+    follow = follow_cables(places, "\n".join(told))
     with listen() as page:
         ours, theirs = socket.socketpair()
         given = {listener.VARIABLE: str(page.fileno()), CHANNEL: str(theirs.fileno())}
@@ -181,7 +205,7 @@ def main() -> int:
         theirs.close()
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     with ours:
-        serve(ours, Helper(places))
+        serve(ours, Helper(places), follow)
     return process.wait()
 
 

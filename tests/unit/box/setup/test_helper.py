@@ -143,6 +143,34 @@ def test_requests_come_over_a_socket_until_it_closes(places: Places, played: Pla
     ours.close()
 
 
+def test_between_requests_the_screen_follows_the_cables(
+    places: Places, played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = socket.socketpair()
+    looked: list[str] = []
+
+    def idle() -> None:
+        looked.append("at the cables")
+        if len(looked) == 2:
+            theirs.close()
+
+    monkeypatch.setattr(helpers, "IDLE_S", 0)
+    with ours:
+        helpers.serve(ours, Helper(places), idle)
+    assert len(looked) == 2
+
+
+def test_the_screen_is_drawn_anew_where_a_cable_went_in_or_out(monkeypatch: pytest.MonkeyPatch, places: Places) -> None:
+    drawn: list[str] = []
+    said = iter(["lan1 no", "lan1 no", "lan1 yes", "lan1 yes"])
+    monkeypatch.setattr(helpers.screen, "cables", lambda _net: next(said))
+    monkeypatch.setattr(helpers.screen, "show", lambda _places, _part, text: drawn.append(text))
+    follow = helpers.follow_cables(places, "the setup page")
+    for _ in range(3):
+        follow()
+    assert drawn == ["the setup page", "the setup page"], "at first, and when it changed"
+
+
 def test_a_line_is_looked_at_step_by_step_until_all_is_well() -> None:
     addresses = iter([None, None, "192.0.2.7", "192.0.2.7"])
     checks = iter([Check(False, gateway=True, dns=False), Check(True, gateway=None, dns=True)])
