@@ -17,6 +17,7 @@ from portal import backup as backups
 from portal import site as sites
 from portal import uplinkport
 from portal.backup import BackupError
+from portal.config import SiteConfig
 from portal.control import UNREACHABLE, Control, ControlError, State
 from portal.domain import atstart, sitechange
 from portal.domain.staff import Role
@@ -65,6 +66,7 @@ def config() -> flask.Response:
         if error.code != UNREACHABLE:
             raise
         state = None
+    source, running = shared().paths.site, _running_text()
     if state is not None and state.pending is not None:
         return show(
             "config",
@@ -73,9 +75,9 @@ def config() -> flask.Response:
             left_s=max(1, round(state.pending.left_s)),
             changes=_changes_of_trial(state),
             at_start=state.at_start if _is_box() else (),
-            no_card=_no_card(_running_text()),
+            no_card=_no_card(sites.check_text(source.name, running, files=False, here=False)[0]),
         )
-    return _editor(_running_text(), state=state)
+    return _editor(running, state=state)
 
 
 def _is_box() -> bool:
@@ -83,10 +85,9 @@ def _is_box() -> bool:
     return Updates().is_there
 
 
-def _no_card(text: str) -> str | None:
-    """uplink.port of a site.toml, where it names no card of this box."""
-    found, _ = sites.check_text(shared().paths.site.name, text, files=False, here=False)
-    return found.uplink.port if found and _is_box() and uplinkport.is_missing(found.uplink.port) else None
+def _no_card(config: SiteConfig | None) -> str | None:
+    """Its uplink.port, where that names no card of this box."""
+    return config.uplink.port if config and _is_box() and uplinkport.is_missing(config.uplink.port) else None
 
 
 def _running_text() -> str:
@@ -123,7 +124,7 @@ def change() -> flask.Response:
     changes = sitechange.lines(running, text)
     if flask.request.form.get("do") != "apply" or not changes:
         at_start = atstart.waiting(running, text) if _is_box() else ()
-        return _editor(text, changes=changes, at_start=at_start, no_card=_no_card(text))
+        return _editor(text, changes=changes, at_start=at_start, no_card=_no_card(found))
     try:
         _control().apply(text, me().name)
     except ControlError as error:

@@ -124,6 +124,14 @@ def _database(paths: Paths) -> Iterator[Problem]:
         yield Problem(db.DATABASE, f"The database {paths.database} cannot be opened: {error.strerror}.")
 
 
+def line_now(paths: Paths) -> Line | None:
+    """The line alone; None without a site."""
+    try:
+        return line(site.load(paths.site), paths)
+    except site.SiteErrors:
+        return None
+
+
 def line(config: SiteConfig, paths: Paths) -> Line:
     """The way out: as the kernel has it, and as the meter last found it in this boot."""
     interface = config.uplink.interface

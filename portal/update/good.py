@@ -31,7 +31,6 @@ from portal.update.verdict import ALWAYS, NO_SITE, Bounds, Facts, Kind, Problem,
 
 log = logging.getLogger("gerbang.update")
 
-LOOK_EVERY_S = 2.0
 NO_DATA = (
     "Disk data tidak bisa dipakai. Tulis image ke kartu atau disk lain, lalu pulihkan cadangan di sana. [data]",
     "The data disk cannot be used. Flash another card or disk, and restore a backup there. [data]",
@@ -64,7 +63,7 @@ def watch(
             return found
         if trial is None and seen.problems == (NO_SITE,):
             return Verdict(Kind.BAD, seen.problems)  # nobody but a technician changes that
-        sleep(LOOK_EVERY_S)
+        sleep(facts.LOOK_EVERY_S)
 
 
 def _looked(look: Callable[[], Facts]) -> Facts:
@@ -96,17 +95,17 @@ def decide(at: Places, paths: Paths, running: str | None, version: str, bounds: 
             return os.EX_UNAVAILABLE
         _keep(at, paths, trial.slot)
     first = f"not ready {where}: {sentence}" if bad else f"ready {where}"
-    line = _said_of_the_line(lambda: facts.look(paths), 0.0 if bad else bounds.line_s)
+    line = _said_of_the_line(paths, 0.0 if bad else bounds.line_s)
     tell([first, *filter(None, [verdict.remark]), *line, *(TWIN if disks.has_twin() else ())])
     # A box that waits to be set up is as it should be: no FAILED on the console of whoever stands before it.
     return os.EX_UNAVAILABLE if bad and verdict.problems != (NO_SITE,) else os.EX_OK
 
 
-def _said_of_the_line(look: Callable[[], Facts], within_s: float) -> tuple[str, ...]:
+def _said_of_the_line(paths: Paths, within_s: float) -> tuple[str, ...]:
     """What is wrong with it after the time that it has to come."""
     end_s = time.monotonic() + within_s
-    while (said := said_of(_looked(look).line)) and time.monotonic() < end_s:
-        time.sleep(LOOK_EVERY_S)
+    while (said := said_of(facts.line_now(paths))) and time.monotonic() < end_s:
+        time.sleep(facts.LOOK_EVERY_S)
     return said
 
 

@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -361,6 +361,26 @@ class TestUpload:
         driver.execute_cdp_cmd("Network.emulateNetworkConditions", conditions)
 
 
+@contextmanager
+def supervisor(run: Path, answer: Callable[[dict[str, Any], list[int]], dict[str, Any]]) -> Iterator[None]:
+    """Its socket below ``run``, where each request, with the files beside it, is answered so."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(run / "control.sock"))
+        listening.listen()
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection:
+                        line, files, *_ = socket.recv_fds(connection, 65536, 1)
+                        connection.sendall(json.dumps(answer(json.loads(line), files)).encode() + b"\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+
+
 class TestRestore:
     """A backup comes in pieces, then the rest of the form; without scripts the form has the file in it."""
 
@@ -376,25 +396,15 @@ class TestRestore:
     def asked(self, tmp_path: Path) -> Iterator[list[tuple[dict[str, Any], bytes]]]:
         """What the supervisor's socket was asked, with the file beside it; it refuses all."""
         told: list[tuple[dict[str, Any], bytes]] = []
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(str(tmp_path / "control.sock"))
-            listening.listen()
 
-            def serve() -> None:
-                with suppress(OSError):
-                    while True:
-                        connection, _ = listening.accept()
-                        with connection:
-                            line, files, *_ = socket.recv_fds(connection, 65536, 1)
-                            for file in files:
-                                with os.fdopen(file, "rb") as given:
-                                    told.append((json.loads(line), given.read()))
-                            error = {"code": "failed", "message": "The backup is not ours.", "hint": ""}
-                            connection.sendall(json.dumps({"error": error}).encode() + b"\n")
+        def refuse(request: dict[str, Any], files: list[int]) -> dict[str, Any]:
+            for file in files:
+                with os.fdopen(file, "rb") as given:
+                    told.append((request, given.read()))
+            return {"error": {"code": "failed", "message": "The backup is not ours.", "hint": ""}}
 
-            threading.Thread(target=serve, daemon=True).start()
+        with supervisor(tmp_path, refuse):
             yield told
-            listening.shutdown(socket.SHUT_RDWR)
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_one_larger_than_a_request_arrives_whole(
@@ -438,33 +448,24 @@ class TestWaitingForAStart:
     def test_they_are_named_while_tried_and_a_restart_is_offered_when_kept(self, tmp_path: Path, scheme: str) -> None:
         pending: list[dict[str, Any] | None] = [{"by": "tono", "left_s": 41.0, "renewed": []}]
         last = {"outcome": "confirmed", "by": "tono", "message": "", "wall_s": 1.8e9}
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(str(tmp_path / "control.sock"))
-            listening.listen()
 
-            def serve() -> None:
-                with suppress(OSError):
-                    while True:
-                        connection, _ = listening.accept()
-                        with connection:
-                            if json.loads(connection.recv(65536))["verb"] == "confirm":
-                                pending[0] = None
-                            answer = {"source": "/x", "pending": pending[0], "last": last, "at_start": self.KEYS}
-                            connection.sendall(json.dumps(answer).encode() + b"\n")
+        def answer(request: dict[str, Any], _: list[int]) -> dict[str, Any]:
+            if request["verb"] == "confirm":
+                pending[0] = None
+            return {"source": "/x", "pending": pending[0], "last": last, "at_start": self.KEYS}
 
-            threading.Thread(target=serve, daemon=True).start()
-            with (
-                staff_server(str(tmp_path), empty=True, box=True) as port,
-                desk(port, Screen(320, 568, scheme), scripts=False) as at,
-            ):
-                at.log_in("tono")
-                at.open("/technician/config")
-                assert "60 detik percobaan tidak mengujinya" in at.text and "uplink.password" in at.text
-                at.assert_sound("trying-at-start")
-                at.press(at.button("Simpan"))
-                assert "uplink.password" in at.text and at.button("Mulai ulang sekarang").is_displayed()
-                at.assert_sound("kept-at-start")
-            listening.shutdown(socket.SHUT_RDWR)
+        with (
+            supervisor(tmp_path, answer),
+            staff_server(str(tmp_path), empty=True, box=True) as port,
+            desk(port, Screen(320, 568, scheme), scripts=False) as at,
+        ):
+            at.log_in("tono")
+            at.open("/technician/config")
+            assert "60 detik percobaan tidak mengujinya" in at.text and "uplink.password" in at.text
+            at.assert_sound("trying-at-start")
+            at.press(at.button("Simpan"))
+            assert "uplink.password" in at.text and at.button("Mulai ulang sekarang").is_displayed()
+            at.assert_sound("kept-at-start")
 
 
 # --- the process, as the supervisor starts it -----------------------------------------------------------------------

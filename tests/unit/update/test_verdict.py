@@ -212,15 +212,16 @@ def test_the_line_has_time_to_come_and_is_told_then(
     paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at, said = Time(), list[str]()
-    no_address = replace(WELL, line=replace(UP, address=False))
+    no_address = replace(UP, address=False)
     monkeypatch.setattr(good.time, "monotonic", at)
     monkeypatch.setattr(good.time, "sleep", at.sleep)
     monkeypatch.setattr(good, "tell", said.extend)
-    monkeypatch.setattr(good.facts, "look", lambda _: no_address)
+    monkeypatch.setattr(good.facts, "look", lambda _: WELL)
+    monkeypatch.setattr(good.facts, "line_now", lambda _: no_address)
     assert good.decide(Places(), paths, None, "0.2.0", BOUNDS) == os.EX_OK
     assert said[0].startswith("ready") and "no address" in said[2] and at.now == 60
     said.clear()
-    monkeypatch.setattr(good.facts, "look", lambda _: no_address if at.now < 70 else WELL)
+    monkeypatch.setattr(good.facts, "line_now", lambda _: no_address if at.now < 70 else UP)
     assert good.decide(Places(), paths, None, "0.2.0", BOUNDS) == os.EX_OK
     assert len(said) == 1 and at.now == 70
 
