@@ -124,7 +124,7 @@ class Machine:
         if self.uefi:
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={OVMF}/OVMF_CODE_4M.fd"]
             command += ["-drive", f"if=pflash,format=raw,file={self.directory}/vars.fd"]
-        command += ["-drive", f"file={self.disk.path},format=raw,{board.disk},cache=unsafe"]
+        command += ["-drive", f"id=disk,file={self.disk.path},format=raw,{board.disk},cache=unsafe"]
         for name, tap, mac in zip(("uplink", "lan"), self._taps, (UPLINK_MAC, LAN_MAC), strict=True):
             if board.cards:
                 command += ["-netdev", f"tap,id={name},fd={tap.fd}"]
@@ -193,6 +193,12 @@ class Machine:
         """A hardware fault as the processor sees it."""
         assert self._qmp is not None
         self._qmp.execute("inject-nmi")
+
+    def slow_disk(self, mb_s: int) -> None:
+        """From now on until it is switched off, the disk writes so many MB a second, as a memory card does."""
+        assert self._qmp is not None
+        limits = dict.fromkeys(("bps", "bps_rd", "iops", "iops_rd", "iops_wr"), 0)
+        self._qmp.execute("block_set_io_throttle", device="disk", bps_wr=mb_s * 1_000_000, **limits)
 
     def pull_modem(self) -> None:
         """Out of the USB port, while the box runs."""
