@@ -114,20 +114,27 @@ def driver() -> Iterator[webdriver.Chrome]:
         yield driver
 
 
+@pytest.fixture(scope="module")
+def with_scripts() -> Iterator[webdriver.Chrome]:
+    with browser(Screen(**PHONE_LIGHT), scripts=True) as driver:
+        yield driver
+
+
 @needs_axe
-@pytest.mark.parametrize("screen", [PHONE_LIGHT, PHONE_DARK], ids=["light", "dark"])
-def test_axe_finds_nothing_serious_on_any_page(screen: dict[str, Any]) -> None:
-    with browser(Screen(**screen), scripts=True) as driver:
-        for name, scene in SCENES.items():
-            with guest_server(scene=name) as (port, _):
-                driver.get(f"http://localhost:{port}{scene.path}")
-                if scene.form is not None:
-                    send(driver, *scene.form)
-                for folded in driver.find_elements(By.TAG_NAME, "summary"):
-                    folded.click()
-                # That a page refreshes itself is what a queue is: real time (WCAG 2.2, 2.2.1, its exception).
-                found = [finding for finding in serious_findings(driver) if not finding.startswith("meta-refresh ")]
-                assert found == [], name
+@pytest.mark.parametrize("name", SCENES)
+def test_axe_finds_nothing_serious_on_any_page(with_scripts: webdriver.Chrome, name: str) -> None:
+    scene = SCENES[name]
+    with guest_server(scene=name) as (port, _):
+        for screen in (PHONE_LIGHT, PHONE_DARK):
+            take(with_scripts, Screen(**screen))
+            with_scripts.get(f"http://localhost:{port}{scene.path}")
+            if scene.form is not None:
+                send(with_scripts, *scene.form)
+            for folded in with_scripts.find_elements(By.TAG_NAME, "summary"):
+                folded.click()
+            # That a page refreshes itself is what a queue is: real time (WCAG 2.2, 2.2.1, its exception).
+            found = [finding for finding in serious_findings(with_scripts) if not finding.startswith("meta-refresh ")]
+            assert found == [], screen
 
 
 @pytest.mark.parametrize("name", SCENES)

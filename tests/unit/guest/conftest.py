@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from flask import Flask
+from jinja2 import Environment, FileSystemBytecodeCache
 from werkzeug.test import Client, TestResponse
 
 from portal.config import Lan, Plan, Portal, Site, SiteConfig
+from portal.guest import pages
 from portal.guest.app import create_app
 from tests.unit.guest.fake_gate import NOW, FakeGate
 
@@ -44,6 +48,16 @@ class Phone:
         self, path: str, host: str | None = None, data: dict[str, str] | None = None, **headers: str
     ) -> TestResponse:
         return self("POST", path, host, data, **headers)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each test has an application of its own; to load for each what never differs took longer than all else."""
+    kept = FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pages, "Environment", functools.partial(Environment, bytecode_cache=kept))
+        patch.setattr(pages, "load_languages", functools.cache(pages.load_languages))
+        yield
 
 
 @pytest.fixture

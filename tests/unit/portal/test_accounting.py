@@ -7,7 +7,6 @@ held against the rows of sessions after each step.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import functools
 import itertools
@@ -60,6 +59,8 @@ class Accounting(RuleBasedStateMachine):
         self.paths = Paths(self.directory, self.directory)
         for name, content in pristine().items():
             (self.directory / name).write_bytes(content)
+        # Kept, as another process would: what must hold reads it some hundred times in a life.
+        self.reader = sqlite3.connect(self.paths.database, isolation_level=None)
         self.clock = Clock()
         self.netctl = Netctl(self.clock)
         self.boots = itertools.count(1)
@@ -84,6 +85,7 @@ class Accounting(RuleBasedStateMachine):
             self.a_flush()
         finally:
             self.gate.close()
+            self.reader.close()
             shutil.rmtree(self.directory)
 
     # --- what may happen ----------------------------------------------------------------------------------------------
@@ -266,8 +268,7 @@ class Accounting(RuleBasedStateMachine):
             assert body == begins[body["after"]] | {"s": body["s"], "after": body["after"]}
 
     def log(self) -> list[Entry]:
-        with contextlib.closing(sqlite3.connect(self.paths.database, isolation_level=None)) as connection:
-            return list(journal.entries(connection))
+        return list(journal.entries(self.reader))
 
     def counted(self) -> dict[int, tuple[float, int]]:
         rows = self.query(
@@ -284,11 +285,7 @@ class Accounting(RuleBasedStateMachine):
             self.online.setdefault(person, []).append((session, deadline))
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        connection = sqlite3.connect(self.paths.database, isolation_level=None)
-        try:
-            return connection.execute(sql, values).fetchall()
-        finally:
-            connection.close()
+        return self.reader.execute(sql, values).fetchall()
 
 
 Accounting.TestCase.settings = settings(

@@ -45,6 +45,7 @@ class Entries(RuleBasedStateMachine):
         for name, content in pristine().items():
             (self.directory / name).write_bytes(content)
         self.database = Database(paths.database)
+        self.another = sqlite3.connect(paths.database, isolation_level=None)
         self.clock = Clock()
         self.netctl = Netctl(self.clock)
         self.meter = Meter(SITE, paths, self.netctl, self.clock, lambda: True)
@@ -60,6 +61,7 @@ class Entries(RuleBasedStateMachine):
                 )  # fmt: skip
 
     def teardown(self) -> None:
+        self.another.close()
         self.database.close()
         shutil.rmtree(self.directory)
 
@@ -159,8 +161,7 @@ class Entries(RuleBasedStateMachine):
         assert self.query("PRAGMA foreign_key_check") == []
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        with contextlib.closing(sqlite3.connect(self.paths.database, isolation_level=None)) as connection:
-            return connection.execute(sql).fetchall()
+        return self.another.execute(sql).fetchall()
 
 
 Entries.TestCase.settings = settings(max_examples=50, stateful_step_count=30, suppress_health_check=list(HealthCheck))
