@@ -7,6 +7,7 @@ It must not know who asks: a command does it itself, for the staff pages a child
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
@@ -301,7 +302,8 @@ def install(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None
             shown.end(error=error)
             raise
         except OSError as error:
-            told = UpdateError(errors.INSTALL, f"The update was not installed: {error}.", "Is the data disk well?")
+            code = errors.ROOM if error.errno == errno.ENOSPC else errors.INSTALL
+            told = UpdateError(code, f"The update was not installed: {error}.", "Is the data disk full, or not well?")
             shown.end(error=told)
             raise told from error
         shown.end(to=done.to_version)

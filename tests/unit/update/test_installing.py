@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pwd
@@ -522,6 +523,19 @@ def test_an_upload_that_rauc_could_not_install_is_gone(
     played.failure = UpdateError(errors.INSTALL, "RAUC did not install it: a block is damaged.", "")
     assert child("incoming") != 0
     assert not handed.exists() and list(at.update.glob("coming-*")) == []
+
+
+def test_an_upload_that_a_full_disk_hindered_is_there_again(
+    at: Places, child: Callable[..., int], handed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(state, "save", full)
+    assert child("incoming") == os.EX_CANTCREAT
+    told = installing.progress(at)
+    assert told is not None and told["error"]["code"] == errors.ROOM
+    assert handed.read_bytes() == b"bundle"
 
 
 def test_where_the_machine_goes_down_the_child_ends_and_gives_the_upload_back(
