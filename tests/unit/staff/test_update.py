@@ -168,7 +168,7 @@ def test_a_machine_that_is_no_box_says_so(browser: Browser, box: Box) -> None:
     browser.log_in("tono")
     box.error = UpdateError(errors.UNREACHABLE, "Nobody answers.", "")
     page = browser.get("/technician/update")
-    assert page.status_code == 200 and "bukan kotak Gerbang" in page.text and "<form" in page.text
+    assert page.status_code == 200 and "bukan alat Gerbang" in page.text and "<form" in page.text
 
 
 def test_a_stick_is_looked_at_when_asked_and_installed_when_told(browser: Browser, box: Box) -> None:
