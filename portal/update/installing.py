@@ -112,12 +112,13 @@ def _refuse_twin() -> None:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """What RAUC has begun is ended and written down, though the machine is to go down. It takes minutes."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """What RAUC has begun is ended and written down, though machine or terminal go down. It takes minutes."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _write(at: Places, known: state.State, trial: Trial, what: str, tell: Tell) -> None:
@@ -294,7 +295,8 @@ def install(at: Places, paths: Paths, order: Order, tell: Tell = lambda *_: None
 
         def both(percent: int, step: str) -> None:
             shown.tell(percent, step)
-            tell(percent, step)
+            with contextlib.suppress(OSError):  # whoever looked on has gone
+                tell(percent, step)
 
         try:
             done = _install(at, paths, order, running, both)

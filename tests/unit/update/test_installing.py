@@ -120,6 +120,22 @@ def test_what_is_installed_is_on_trial_and_the_trial_was_known_first(at: Places,
     assert json.loads(entry[3]) == {"slot": "B", "from": "0.2.0", "to": "0.3.0", "force": False}
 
 
+def test_a_terminal_that_goes_while_rauc_writes_leaves_it_writing(
+    at: Places, paths: Paths, played: Rauc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def install(what: str, boot: Path, tell: Callable[[int, str], object]) -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        tell(100, "Installing done.")
+
+    monkeypatch.setattr(rauc, "install", install)
+    assert installing.install(at, paths, order(), gone).slot == "B"
+    trial = state.load(at.state).trial
+    assert trial is not None and trial.phase == "installed"
+
+
 def test_without_a_database_it_is_installed_too(at: Places, paths: Paths, played: Rauc) -> None:
     paths.database.unlink()
     assert installing.install(at, paths, order()).slot == "B" and played.saw
