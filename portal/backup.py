@@ -10,6 +10,7 @@ consistent copy (sqlite.org/backup.html); and, only where they were asked for, c
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import hashlib
 import io
@@ -239,7 +240,7 @@ def unpack(file: IO[bytes], folder: Path) -> Unpacked:
                 if hashlib.sha256(content).hexdigest() != listed.sha256:
                     raise BackupError(f"{entry.name} in the backup is damaged.", again)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno == 28:  # ENOSPC
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise BackupError("There is no room on the disk for the backup.", "Free space, then try again.") from None
         raise BackupError(f"The backup cannot be read to its end: {error}.", again) from None
     if missing := set(manifest.files) - set(small):

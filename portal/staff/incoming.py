@@ -7,6 +7,7 @@ at every piece, too. One file at a time: what another upload left goes when a ne
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import threading
 from collections.abc import Iterable
@@ -61,7 +62,7 @@ class Incoming:
                     part.rename(self._folder / name)
                     wholefile.sync(self._folder)
             except OSError as error:
-                if error.errno == 28:  # ENOSPC
+                if error.errno == errno.ENOSPC:
                     self._clear()
                     raise offer.no_room(0, size) from None
                 raise UpdateError(

@@ -8,6 +8,7 @@ nobody starts with an empty one unasked.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import threading
@@ -65,7 +66,7 @@ class StoreError(Exception):
 def store_error(error: sqlite3.Error | OSError, path: Path) -> StoreError:
     """The StoreError for what SQLite or the disk said."""
     if isinstance(error, OSError):
-        code = DATABASE_FULL if error.errno == 28 else DATABASE  # ENOSPC
+        code = DATABASE_FULL if error.errno == errno.ENOSPC else DATABASE
     else:
         code = _CODES.get(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF, DATABASE)
         if code == DATABASE and _disk_is_full(path):  # e.g. the shared memory file could not grow: "disk I/O error"

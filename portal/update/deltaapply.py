@@ -9,6 +9,7 @@ off goes on behind the pieces that are there and right; a file that is not right
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import subprocess
@@ -119,7 +120,7 @@ def rebuild(source: Source, head: Head, old: Path, out: Path, tell: Callable[[in
             raise
         except OSError as error:
             part.unlink(missing_ok=True)
-            code = errors.ROOM if error.errno == 28 else errors.DELTA
+            code = errors.ROOM if error.errno == errno.ENOSPC else errors.DELTA
             raise UpdateError(code, f"{part} cannot be written: {error.strerror}.", "Free space on the disk.") from None
     part.rename(out)
     tell(100)

@@ -43,14 +43,13 @@ def report(database: Database) -> Report:
     files = []
     for one in stored:
         content = outbox.to_file(one)
-        check_form(content)
-        files.append(batchfiles.parsed(batch.file_name(batch.from_file(content).header), content))
+        files.append(batchfiles.parsed(file_name(content), content))
     return batchcheck.check(files, [GATEWAY.public.hex()])
 
 
 @functools.cache
-def check_form(content: bytes) -> None:
-    """Of a file; the same one stands there at many looks."""
+def file_name(content: bytes) -> str:
+    """Of a file whose form is right; the same one stands there at many looks."""
     assert len(content) <= 65_536
     found = batch.from_file(content)
     HEADER.validate(json.loads(found.head))
@@ -58,6 +57,7 @@ def check_form(content: bytes) -> None:
         assert sum(found.header.counts.values()) <= 500
         for record in batchfiles.open_batch(found, OFFICE):
             RECORD.validate(record)
+    return batch.file_name(found.header)
 
 
 def batches(database: Database, kind: Class | None = None, day: dt.date | None = None) -> list[Batch]:
